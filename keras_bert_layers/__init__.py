@@ -1,0 +1,29 @@
+"""Every layer of BERT, inside a Keras model and inside one SavedModel."""
+
+from keras_bert_layers.keras_compatibility import check_keras
+
+check_keras()
+
+from keras_bert_layers.checkpoints.bert_config import BertConfig  # noqa: E402
+from keras_bert_layers.encoders.bert_encoder import BertEncoder  # noqa: E402
+from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder  # noqa: E402
+from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder  # noqa: E402
+from keras_bert_layers.layers.layer_combination import LayerCombination  # noqa: E402
+from keras_bert_layers.layers.sequence_pooling import SequencePooling  # noqa: E402
+from keras_bert_layers.serving.export_saved_model import export_saved_model  # noqa: E402
+from keras_bert_layers.text.bert_preprocessor import BertPreprocessor  # noqa: E402
+from keras_bert_layers.text.bert_tokenizer import BertTokenizer  # noqa: E402
+from keras_bert_layers.text.tfhub_preprocessor import TFHubPreprocessor  # noqa: E402
+
+__all__ = [
+    "BertConfig",
+    "BertEncoder",
+    "BertPreprocessor",
+    "BertTokenizer",
+    "HuggingFaceEncoder",
+    "LayerCombination",
+    "SequencePooling",
+    "TFHubEncoder",
+    "TFHubPreprocessor",
+    "export_saved_model",
+]

@@ -1,0 +1,273 @@
+"""The sizes and rates that define one BERT."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from keras_bert_layers.checkpoints.git_lfs import refuse_git_lfs_pointer
+
+CONFIG_FILES = ("config.json", "bert_config.json")
+
+# Hugging Face's names of the functions that Keras has too. `gelu` and `mish` are what they say; `gelu_new`,
+# `gelu_fast` and `gelu_pytorch_tanh` are three spellings of GELU's tanh form; `silu` and `swish` are one function.
+SUPPORTED_ACTIVATIONS = (
+    "gelu",
+    "gelu_fast",
+    "gelu_new",
+    "gelu_pytorch_tanh",
+    "mish",
+    "relu",
+    "sigmoid",
+    "silu",
+    "swish",
+    "tanh",
+)
+
+_REQUIRED_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_SIZES = (*_REQUIRED_KEYS, "max_position_embeddings", "type_vocab_size")
+_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """The sizes and rates that define one BERT, under Hugging Face's names.
+
+    The defaults are those of BERT-base, uncased.
+
+    Args:
+        vocab_size: Number of word pieces.
+        hidden_size: Width of every layer's output.
+        num_hidden_layers: Number of encoder layers.
+        num_attention_heads: Number of attention heads; divides `hidden_size`.
+        intermediate_size: Width inside the feed-forward blocks.
+        hidden_act: Activation inside the feed-forward blocks, one of `SUPPORTED_ACTIVATIONS`. `"gelu"` is the exact
+            form, with erf.
+        hidden_dropout_prob: Dropout rate on the embeddings and on the output of each block, in [0, 1).
+        attention_probs_dropout_prob: Dropout rate on the attention scores, in [0, 1).
+        max_position_embeddings: Length of the longest sequence.
+        type_vocab_size: Number of segments that the type ids tell apart.
+        initializer_range: Standard deviation of the truncated normal distribution that random weights are drawn from.
+        layer_norm_eps: Epsilon of every layer normalisation.
+        pad_token_id: Id of the padding token.
+
+    Raises:
+        ValueError: If a value is of the wrong type, out of its range, or not supported.
+
+    Example:
+
+    >>> config = BertConfig(hidden_size=64, num_attention_heads=4, intermediate_size=256)
+    >>> config.hidden_size, config.num_hidden_layers, config.layer_norm_eps
+    (64, 12, 1e-12)
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        for name in _SIZES:
+            value = getattr(self, name)
+            if not _is_int(value) or value < 1:
+                raise ValueError(f"`{name}` is expected to be a positive integer. Received: {name}={value!r}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                "`hidden_size` is expected to be a multiple of `num_attention_heads`, since the heads share it evenly. "
+                f"Received: hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}."
+            )
+        if self.hidden_act not in SUPPORTED_ACTIVATIONS:
+            raise ValueError(
+                f"`hidden_act` is expected to be one of {', '.join(SUPPORTED_ACTIVATIONS)}. "
+                f"Received: hidden_act={self.hidden_act!r}. "
+                "HuggingFaceEncoder can wrap a TFBertModel with any other activation that transformers has."
+            )
+        for name in _RATES:
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value < 1:
+                raise ValueError(
+                    f"`{name}` is expected to be a number from 0 to below 1, the share of values that is dropped. "
+                    f"Received: {name}={value!r}."
+                )
+        if not _is_number(self.initializer_range) or not 0 <= self.initializer_range < math.inf:
+            raise ValueError(
+                "`initializer_range` is expected to be a finite number of at least 0, a standard deviation. "
+                f"Received: initializer_range={self.initializer_range!r}."
+            )
+        if not _is_number(self.layer_norm_eps) or not 0 < self.layer_norm_eps < math.inf:
+            raise ValueError(
+                "`layer_norm_eps` is expected to be a finite number above 0. "
+                f"Received: layer_norm_eps={self.layer_norm_eps!r}."
+            )
+        if not _is_int(self.pad_token_id) or not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"`pad_token_id` is expected to be an id of the vocabulary, from 0 to {self.vocab_size - 1}. "
+                f"Received: pad_token_id={self.pad_token_id!r}."
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BertConfig:
+        """Makes a configuration from Hugging Face's or Google's dictionary.
+
+        Keys that change nothing in what the encoder computes are ignored; those that would are refused by name.
+
+        Args:
+            values: The dictionary, such as `transformers.BertConfig(...).to_dict()` or `BertConfig(...).to_dict()`.
+
+        Returns:
+            The `BertConfig`.
+
+        Raises:
+            ValueError: If a size is missing, or the dictionary asks for what this package cannot run.
+
+        Example:
+
+        >>> sizes = dict(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+        >>> BertConfig.from_dict(sizes).max_position_embeddings
+        512
+        """
+        _refuse_other_architectures(values)
+        missing = [key for key in _REQUIRED_KEYS if key not in values]
+        if missing:
+            raise ValueError(
+                f"A BERT configuration is expected to have the keys {', '.join(_REQUIRED_KEYS)}. "
+                f"Missing: {', '.join(missing)}. Received: keys={sorted(values)}. "
+                "Take the configuration file that belongs to the weights."
+            )
+        fields = {field.name for field in dataclasses.fields(cls)}
+        known = {key: value for key, value in values.items() if key in fields}
+        # Hugging Face writes null where a model was never told its padding token, which no computation here needs.
+        if known.get("pad_token_id", 0) is None:
+            del known["pad_token_id"]
+        return cls(**known)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> BertConfig:
+        """Reads a configuration from `config.json` (Hugging Face) or `bert_config.json` (Google).
+
+        Args:
+            path: The file, or the directory that holds it under one of these names.
+
+        Returns:
+            The `BertConfig`.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no JSON object or a Git LFS pointer, a size is missing, or it asks for what this
+                package cannot run.
+
+        Example:
+
+        >>> import json, pathlib, tempfile
+        >>> sizes = dict(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     _ = pathlib.Path(directory, "bert_config.json").write_text(json.dumps(sizes))
+        ...     BertConfig.from_file(directory).hidden_size
+        8
+        """
+        file = _find_config_file(pathlib.Path(path))
+        refuse_git_lfs_pointer(file)
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{file} is expected to be a JSON file in UTF-8, and it could not be read as one ({error}). "
+                "Copy or download it again."
+            ) from error
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"{file} is expected to hold a JSON object with BERT's sizes. Received: a {type(values).__name__}."
+            )
+        try:
+            return cls.from_dict(values)
+        except ValueError as error:
+            raise ValueError(f"The configuration file {file} cannot be used. {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives the configuration as a dictionary that JSON can hold and `from_dict` takes back.
+
+        Returns:
+            A dictionary with one entry per field.
+
+        Example:
+
+        >>> BertConfig.from_dict(BertConfig(hidden_act="relu").to_dict()).hidden_act
+        'relu'
+        """
+        return dataclasses.asdict(self)
+
+
+def _is_int(value: Any) -> bool:
+    # bool is a subclass of int, and `true` in a JSON file is no size.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_int(value) or isinstance(value, float)
+
+
+def _find_config_file(path: pathlib.Path) -> pathlib.Path:
+    if path.is_dir():
+        for name in CONFIG_FILES:
+            if (path / name).is_file():
+                return path / name
+        raise FileNotFoundError(
+            f"The directory {path} is expected to hold {' or '.join(CONFIG_FILES)}. "
+            f"Received: a directory with {', '.join(sorted(entry.name for entry in path.iterdir())) or 'no files'}. "
+            "Give the directory of one BERT checkpoint."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"A configuration file, or a directory with one, is expected. Received: path={str(path)!r}, which does not "
+            "exist. Check the path."
+        )
+    return path
+
+
+def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
+    # Google's files have no model_type; they are BERT's by their own name.
+    model_type = values.get("model_type", "bert")
+    if model_type != "bert":
+        raise ValueError(
+            f"A configuration of model_type 'bert' is expected. Received: model_type={model_type!r}. "
+            "HuggingFaceEncoder can wrap other architectures that transformers has as TensorFlow models."
+        )
+    refused = {
+        "position_embedding_type": (
+            values.get("position_embedding_type", "absolute") not in ("absolute", None),
+            "Only absolute position embeddings are expected",
+        ),
+        "is_decoder": (bool(values.get("is_decoder")), "Only an encoder is expected, which sees both sides"),
+        "add_cross_attention": (
+            bool(values.get("add_cross_attention")),
+            "Only an encoder is expected, without cross-attention",
+        ),
+        "embedding_size": (
+            values.get("embedding_size", values.get("hidden_size")) != values.get("hidden_size"),
+            f"Embeddings as wide as the layers are expected (hidden_size={values.get('hidden_size')!r})",
+        ),
+        "pruned_heads": (
+            bool(values.get("pruned_heads")),
+            "The same number of attention heads in each layer is expected",
+        ),
+    }
+    for key, (is_refused, expectation) in refused.items():
+        if is_refused:
+            raise ValueError(
+                f"{expectation}. Received: {key}={values[key]!r}. BertEncoder cannot run this model; "
+                "HuggingFaceEncoder can, if transformers has it as a TensorFlow model."
+            )

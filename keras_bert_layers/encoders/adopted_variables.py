@@ -1,0 +1,40 @@
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class AdoptedVariables(keras.layers.Layer):
+    """Makes the variables of a foreign TensorFlow object a Keras 3 layer's weights: the same objects, no copies.
+
+    Args:
+        variables: `tf.Variable` objects.
+        outputs: a function that runs the foreign object and returns the outputs that are used. Trainable variables
+            that have no gradient from them (a head, an unused pooler) are frozen, or every `fit` would warn of them.
+        **kwargs: `name` of `keras.layers.Layer`.
+    """
+
+    def __init__(self, variables: Iterable[tf.Variable], outputs: Callable[[], list[tf.Tensor]], **kwargs: Any):
+        super().__init__(**kwargs)
+        variables = list(variables)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            trainable = [variable for variable in variables if variable.trainable]
+            tape.watch(trainable)
+            total = tf.add_n([tf.reduce_sum(tf.cast(output, "float32")) for output in outputs()])
+        gradients = tape.gradient(total, trainable)
+        used = {id(variable) for variable, gradient in zip(trainable, gradients, strict=True) if gradient is not None}
+        self.adopted = [
+            keras.Variable(
+                initializer=variable,
+                trainable=id(variable) in used,
+                dtype=variable.dtype.name,
+                name=variable.name.split(":")[0].replace("/", "."),
+            )
+            for variable in variables
+        ]
+        for own, variable in zip(self.adopted, variables, strict=True):
+            # Keras makes a copy in silence where it cannot alias.
+            if own._value is not variable:
+                raise RuntimeError(f"Keras {keras.__version__} copied the variable {variable.name}; 3.10 is needed.")
+        self.built = True

@@ -1,0 +1,259 @@
+import dataclasses
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_layers.checkpoints.bert_config import BertConfig
+from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
+from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder
+from keras_bert_layers.encoders.padding_removal import remove_padding, restore_padding, token_layout
+from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense
+from keras_bert_layers.layers.layer_combination import LayerCombination
+
+
+class BertEmbeddings(keras.layers.Layer):
+    """Layer 0 of BERT: LayerNorm of the sum of word, position and segment embeddings (Devlin et al. 2019, figure 2).
+
+    Call arguments:
+        token_ids, positions, segment_ids: int32 `[tokens]`.
+
+    Returns:
+        `[tokens, hidden]`.
+    """
+
+    def __init__(self, config: BertConfig, hidden_dropout: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.hidden_size = config.hidden_size
+        self.word_embeddings = self._embedding(config.vocab_size, config, "word_embeddings")
+        self.position_embeddings = self._embedding(config.max_position_embeddings, config, "position_embeddings")
+        self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm"
+        )
+        self.dropout = keras.layers.Dropout(hidden_dropout, dtype=self.dtype_policy)
+
+    def _embedding(self, rows: int, config: BertConfig, name: str) -> keras.layers.Embedding:
+        start = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+        return keras.layers.Embedding(rows, config.hidden_size, start, dtype=self.dtype_policy, name=name)
+
+    def build(self, input_shape: Any) -> None:
+        for layer in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
+            layer.build((None,))
+        self.layer_norm.build((None, self.hidden_size))
+
+    def call(self, token_ids: Any, positions: Any, segment_ids: Any, training: bool = False) -> Any:
+        embedded = self.word_embeddings(token_ids) + self.token_type_embeddings(segment_ids)
+        embedded = self.layer_norm(embedded + self.position_embeddings(positions))
+        return self.dropout(embedded, training=training)
+
+
+@keras.saving.register_keras_serializable(package="keras_bert_layers")
+class BertEncoder(LayerwiseEncoder):
+    """BERT (Devlin et al. 2019) as a Keras layer that gives out every layer.
+
+    Equal to Hugging Face's `TFBertModel` on the same weights, to 1e-5 on all real tokens in every layer. The dense work
+    is done on real tokens alone, without padding. For inputs and outputs see `LayerwiseEncoder`.
+
+    Args:
+        config: a `BertConfig`, or a dict of its fields. The encoder starts from random weights; `from_pretrained`
+            reads a checkpoint.
+        layers: the layers that `encoder_outputs` holds: an int, a list or a range of ints, or one of `"all"` (1 to L),
+            `"all+embeddings"` (0 to L), `"lastN"` (as `"last4"`), `"first_last"`, `"a:b"` (a slice over 0 to L). Layer
+            0 is the output of the embeddings; negative numbers count from the top.
+        combine: how they are combined: None (a list), `"stack"`, `"concat"`, `"sum"`, `"mean"`, `"max"`, `"last"`,
+            `"weighted"`, `"attention"`, or a `LayerCombination` with options.
+        num_hidden_layers: keep only the first layers. There is no pooled output then, for the pooler was trained on
+            the last layer.
+        hidden_dropout: dropout rate of the embeddings and of both parts of each layer; None is the configuration's.
+        attention_dropout: dropout rate of the attention's softmax; None is the configuration's.
+        pooler: whether there is a `pooled_output`. Without one a `fit` that does not use it gives no warning about
+            missing gradients.
+        trainable: False freezes the pretrained weights and leaves the combination trainable. (Keras's attribute
+            `encoder.trainable = False` freezes all.)
+        return_attention_scores: whether the outputs have `attention_scores`.
+        dtype: a dtype policy, such as `"mixed_bfloat16"`.
+        name: name of the layer.
+
+    Attributes:
+        transformer_layers: the encoder layers 1 to L; `transformer_layers[0].trainable = False` freezes layer 1.
+        combination: the `LayerCombination`, or None.
+
+    Raises:
+        ValueError: for unknown layers, modes and configurations that it cannot run.
+
+    Example:
+
+    >>> config = BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+    ...                     intermediate_size=32)
+    >>> encoder = BertEncoder(config, layers="all+embeddings", combine="concat")
+    >>> outputs = encoder({"input_word_ids": [[2, 7, 3, 0]], "input_mask": [[1, 1, 1, 0]]})
+    >>> outputs["encoder_outputs"].shape, outputs["pooled_output"].shape
+    (TensorShape([1, 4, 48]), TensorShape([1, 16]))
+    """
+
+    def __init__(
+        self,
+        config: BertConfig | dict[str, Any],
+        layers: int | str | Iterable[int] = "all",
+        combine: str | LayerCombination | None = None,
+        num_hidden_layers: int | None = None,
+        hidden_dropout: float | None = None,
+        attention_dropout: float | None = None,
+        pooler: bool = True,
+        trainable: bool = True,
+        return_attention_scores: bool = False,
+        dtype: Any = None,
+        name: str | None = None,
+    ):
+        super().__init__(dtype=dtype, name=name)
+        config = BertConfig.from_dict(config) if isinstance(config, dict) else config
+        self.config = config
+        self.num_hidden_layers = num_hidden_layers
+        self.num_layers = config.num_hidden_layers if num_hidden_layers is None else num_hidden_layers
+        if not isinstance(self.num_layers, int) or not 1 <= self.num_layers <= config.num_hidden_layers:
+            raise ValueError(
+                f"Expected `num_hidden_layers` from 1 to {config.num_hidden_layers}, the number of layers of the "
+                f"configuration. Received: num_hidden_layers={num_hidden_layers!r}."
+            )
+        self.hidden_size = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.hidden_dropout = hidden_dropout
+        self.attention_dropout = attention_dropout
+        rates = (
+            config.hidden_dropout_prob if hidden_dropout is None else hidden_dropout,
+            config.attention_probs_dropout_prob if attention_dropout is None else attention_dropout,
+        )
+        policy = self.dtype_policy
+        self.embeddings = BertEmbeddings(config, rates[0], dtype=policy, name="embeddings")
+        self.transformer_layers = [
+            TransformerBlock(config, *rates, dtype=policy, name=f"layer_{number}")
+            for number in range(1, self.num_layers + 1)
+        ]
+        self.pooler_wanted = pooler
+        self.has_pooler = pooler and self.num_layers == config.num_hidden_layers
+        if self.has_pooler:
+            self.pooler = dense(config.hidden_size, config, "pooler", policy, activation="tanh")
+        self.set_layers(layers, combine, trainable, return_attention_scores)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: Any,
+        layers: int | str | Iterable[int] = "all",
+        combine: str | LayerCombination | None = None,
+        num_hidden_layers: int | None = None,
+        hidden_dropout: float | None = None,
+        attention_dropout: float | None = None,
+        pooler: bool = True,
+        dtype: Any = None,
+        trainable: bool = True,
+        return_attention_scores: bool = False,
+        name: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> "BertEncoder":
+        """Makes an encoder with the configuration and the weights of a checkpoint.
+
+        Args:
+            source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a `TFBertModel` or
+                `TFBertFor...` in memory, whose weights are copied.
+            layers, combine, hidden_dropout, attention_dropout, trainable, return_attention_scores, dtype, name: as in
+                the constructor.
+            num_hidden_layers: keep only the first layers; nothing above them is read or stored.
+            pooler: False leaves the pooler out. A checkpoint may have none.
+            revision: branch, tag or commit of the repository.
+            cache_dir: directory to download to, in place of Hugging Face's own cache.
+            token: access token for the repository, in place of the environment variable `HF_TOKEN`.
+            local_files_only: use only what was downloaded before.
+
+        Returns:
+            The `BertEncoder`, built.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError, PermissionError, OSError: where the files are not to be had.
+            ValueError: where they are not a BERT that this class can run, or their weights do not fit.
+
+        Example:
+
+        ```python
+        encoder = BertEncoder.from_pretrained("google-bert/bert-base-uncased", layers="last4", combine="weighted")
+        ```
+        """
+        checkpoint = read_checkpoint(
+            source,
+            num_hidden_layers=num_hidden_layers,
+            pooler=pooler,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+        )
+        encoder = cls(
+            checkpoint.config,
+            layers=layers,
+            combine=combine,
+            hidden_dropout=hidden_dropout,
+            attention_dropout=attention_dropout,
+            pooler=checkpoint.has_pooler,
+            trainable=trainable,
+            return_attention_scores=return_attention_scores,
+            dtype=dtype,
+            name=name,
+        )
+        encoder.build()
+        pretrained = {
+            # A Keras Embedding calls its weight `embeddings`, below the layer's own name.
+            variable.path.removeprefix(f"{encoder.path}/").removesuffix("/embeddings"): variable
+            for layer in encoder.pretrained_layers
+            for variable in layer.weights
+        }
+        for weight_name, value in checkpoint.weights.items():
+            pretrained[weight_name].assign(value)
+        return encoder
+
+    @property
+    def pretrained_layers(self) -> list[keras.layers.Layer]:
+        return [self.embeddings, *self.transformer_layers, *([self.pooler] if self.has_pooler else [])]
+
+    def run(
+        self, token_ids: Any, mask: Any, segment_ids: Any, layers: list[int], scores: bool, training: bool
+    ) -> EncoderStates:
+        layout = token_layout(mask)
+        positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
+        inputs = [remove_padding(ids, layout) for ids in (token_ids, positions, segment_ids)]
+        tokens = self.embeddings(*inputs, training=training)
+        hidden_states, attention_scores = {0: tokens}, {}
+        for number, layer in enumerate(self.transformer_layers, start=1):
+            tokens, attention_scores[number] = layer(
+                tokens, layout=layout, training=training, scores=scores and number in layers
+            )
+            hidden_states[number] = tokens
+
+        def restore(states: Any) -> Any:
+            return tf.where(mask[..., None], restore_padding(states, layout), 0)
+
+        pooled_output = self.pooler(restore(tokens)[:, 0]) if self.has_pooler else None
+        return EncoderStates(hidden_states, restore, pooled_output, attention_scores)
+
+    def _check_sequence_length(self, length: int | None) -> None:
+        if length is not None and length > self.config.max_position_embeddings:
+            raise ValueError(
+                f"{type(self).__name__} has positions for {self.config.max_position_embeddings} tokens. "
+                f"Received: a sequence of {length}. Make shorter ones: BertPreprocessor(..., "
+                f"sequence_length={self.config.max_position_embeddings})."
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "config": dataclasses.asdict(self.config),
+            "num_hidden_layers": self.num_hidden_layers,
+            "hidden_dropout": self.hidden_dropout,
+            "attention_dropout": self.attention_dropout,
+            "pooler": self.pooler_wanted,
+        }

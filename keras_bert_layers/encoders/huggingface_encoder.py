@@ -1,0 +1,219 @@
+import inspect
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
+from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder
+from keras_bert_layers.layers.layer_combination import LayerCombination
+
+# What a file may name: transformers' own TensorFlow encoders, alone or under one of its heads.
+SAVABLE_CLASSES = {
+    f"TF{architecture}{head}"
+    for architecture in ("Albert", "Bert", "DistilBert", "Electra", "Roberta")
+    for head in (
+        "Model",
+        "ForMaskedLM",
+        "ForMultipleChoice",
+        "ForPreTraining",
+        "ForQuestionAnswering",
+        "ForSequenceClassification",
+        "ForTokenClassification",
+    )
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_bert_layers")
+class HuggingFaceEncoder(LayerwiseEncoder):
+    """A TensorFlow encoder of Hugging Face's transformers, called as it is, with every layer given out.
+
+    The model's variables are this layer's weights: the same objects, not copies, so that training this layer trains
+    the model. The model runs in its own dtype and its outputs are cast to this layer's. For inputs and outputs see
+    `LayerwiseEncoder`.
+
+    Args:
+        tf_model: a `TFBertModel`, `TFDistilBertModel`, `TFAlbertModel`, `TFRobertaModel`, `TFElectraModel`, or another
+            TensorFlow model of transformers that returns hidden states, such as `TFBertForSequenceClassification`.
+        layers, combine, return_attention_scores: as in `BertEncoder`.
+        pooler: False leaves `pooled_output` out and freezes the weights that only it uses.
+        trainable: False freezes the model's weights and leaves the combination trainable.
+        dtype: the dtype policy of the outputs.
+        name: name of the layer.
+
+    Raises:
+        TypeError: if `tf_model` is no TensorFlow model of transformers.
+
+    Example:
+
+    ```python
+    from transformers import TFBertModel
+
+    encoder = HuggingFaceEncoder(TFBertModel.from_pretrained("google-bert/bert-base-uncased"), layers="last4")
+    ```
+    """
+
+    def __init__(
+        self,
+        tf_model: Any,
+        layers: int | str | Iterable[int] = "all",
+        combine: str | LayerCombination | None = None,
+        pooler: bool = True,
+        trainable: bool = True,
+        return_attention_scores: bool = False,
+        dtype: Any = None,
+        name: str | None = None,
+    ):
+        super().__init__(dtype=dtype, name=name)
+        if isinstance(tf_model, dict):
+            tf_model = _make_model(tf_model)
+        if not hasattr(tf_model, "main_input_name") or not hasattr(type(tf_model), "trainable_variables"):
+            raise TypeError(
+                "HuggingFaceEncoder expects a TensorFlow model of transformers, such as "
+                "TFBertModel.from_pretrained(...). "
+                f"Received: tf_model of type {type(tf_model).__module__}.{type(tf_model).__name__}. "
+                "BertEncoder.from_pretrained(...) reads a directory or a repository id, and PyTorch's checkpoints in "
+                "safetensors."
+            )
+        # Kept out of TensorFlow's tracking of attributes, which would store its variables a second time in an export.
+        object.__setattr__(self, "tf_model", tf_model)
+        config = tf_model.config
+        self._arguments = inspect.signature(tf_model.call).parameters
+        self.num_layers = config.num_hidden_layers
+        self.hidden_size = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.pooler_wanted = pooler
+        first = self._call_model(tf.zeros((1, 1), "int32"), tf.ones((1, 1), "int32"), tf.zeros((1, 1), "int32"))
+        if first.get("hidden_states") is None:
+            raise TypeError(
+                "HuggingFaceEncoder expects a model that returns hidden states with output_hidden_states=True. "
+                f"Received: tf_model of type {type(tf_model).__name__}, whose outputs are {list(first)}."
+            )
+        self.has_pooler = pooler and first.get("pooler_output") is not None
+        self.pretrained = AdoptedVariables(tf_model.variables, self._used_outputs, name="pretrained")
+        self.set_layers(layers, combine, trainable, return_attention_scores)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        layers: int | str | Iterable[int] = "all",
+        combine: str | LayerCombination | None = None,
+        pooler: bool = True,
+        dtype: Any = None,
+        trainable: bool = True,
+        return_attention_scores: bool = False,
+        name: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> "HuggingFaceEncoder":
+        """Loads a checkpoint with transformers' `TFAutoModel` and wraps it.
+
+        Args:
+            source: a directory in Hugging Face's format or the id of a repository.
+            layers, combine, pooler, dtype, trainable, return_attention_scores, name: as in the constructor.
+            revision, cache_dir, token, local_files_only: as in `BertEncoder.from_pretrained`.
+
+        Returns:
+            The `HuggingFaceEncoder`.
+
+        Raises:
+            ImportError: without transformers < 4.55.
+            OSError: where transformers does not find the checkpoint.
+        """
+        tf_model = _transformers().TFAutoModel.from_pretrained(
+            os.fspath(source),
+            revision=revision or "main",
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+        )
+        return cls(
+            tf_model,
+            layers=layers,
+            combine=combine,
+            pooler=pooler,
+            trainable=trainable,
+            return_attention_scores=return_attention_scores,
+            dtype=dtype,
+            name=name,
+        )
+
+    @property
+    def pretrained_layers(self) -> list[keras.layers.Layer]:
+        return [self.pretrained]
+
+    def run(
+        self, token_ids: Any, mask: Any, segment_ids: Any, layers: list[int], scores: bool, training: bool
+    ) -> EncoderStates:
+        outputs = self._call_model(token_ids, tf.cast(mask, "int32"), segment_ids, training, scores)
+
+        def restore(states: Any) -> Any:
+            return tf.where(mask[..., None], tf.cast(states, self.compute_dtype), 0)
+
+        return EncoderStates(
+            hidden_states=dict(enumerate(outputs["hidden_states"])),
+            restore=restore,
+            pooled_output=outputs.get("pooler_output"),
+            attention_scores=dict(enumerate(outputs["attentions"], start=1)) if scores else {},
+        )
+
+    def _call_model(
+        self, token_ids: Any, attention_mask: Any, segment_ids: Any, training: bool = False, scores: bool = False
+    ) -> Any:
+        inputs = {"input_ids": token_ids, "attention_mask": attention_mask}
+        # DistilBERT has no segments, and RoBERTa has one for everything.
+        if "token_type_ids" in self._arguments and getattr(self.tf_model.config, "type_vocab_size", 2) > 1:
+            inputs["token_type_ids"] = segment_ids
+        return self.tf_model(
+            inputs, output_hidden_states=True, output_attentions=scores, return_dict=True, training=training
+        )
+
+    def _used_outputs(self) -> list[tf.Tensor]:
+        token = tf.ones((1, 1), "int32")
+        outputs = self._call_model(token, token, tf.zeros_like(token))
+        return [*outputs["hidden_states"], *([outputs["pooler_output"]] if self.has_pooler else [])]
+
+    def get_config(self) -> dict[str, Any]:
+        class_name = type(self.tf_model).__name__
+        if class_name not in SAVABLE_CLASSES:
+            raise ValueError(
+                f"A HuggingFaceEncoder can be saved around one of {', '.join(sorted(SAVABLE_CLASSES))}. "
+                f"Received: tf_model of class {class_name}. Export the model with "
+                "keras_bert_layers.export_saved_model, or save its weights with model.save_weights(...)."
+            )
+        return {
+            **super().get_config(),
+            "tf_model": {"class_name": class_name, "config": self.tf_model.config.to_dict()},
+            "pooler": self.pooler_wanted,
+        }
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+
+        transformers.TFAutoModel.from_pretrained  # noqa: B018 - a placeholder that raises where TensorFlow's classes are gone
+    except (ImportError, AttributeError) as error:
+        raise ImportError(
+            "HuggingFaceEncoder needs transformers with its TensorFlow classes, and they do not import here "
+            f"({error}). Install them with: pip install 'keras-bert-layers[huggingface]' (transformers < 4.55 and "
+            "tf-keras). BertEncoder needs neither."
+        ) from error
+    return transformers
+
+
+def _make_model(serialized: dict[str, Any]) -> Any:
+    class_name = serialized["class_name"]
+    if class_name not in SAVABLE_CLASSES:
+        raise ValueError(
+            "A saved HuggingFaceEncoder is expected to name one of transformers' classes "
+            f"{', '.join(sorted(SAVABLE_CLASSES))}. Received: class_name={class_name!r}. The file was not written by "
+            "this package; nothing of it was run."
+        )
+    model_class = getattr(_transformers(), class_name)
+    return model_class(model_class.config_class.from_dict(serialized["config"]))

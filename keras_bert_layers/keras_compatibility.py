@@ -1,0 +1,60 @@
+"""Refuses the Keras set-ups in which these layers would silently not train."""
+
+import os
+import sys
+from typing import Any
+
+
+def check_keras() -> None:
+    """Checks that `import keras` is Keras 3 on TensorFlow, before anything else is imported.
+
+    Raises:
+        ImportError: if `TF_USE_LEGACY_KERAS` is set or Keras runs on another backend than TensorFlow.
+    """
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "").lower()
+    # transformers sets the variable for itself when its TensorFlow classes are imported; then it is nobody's choice,
+    # and `refuse_legacy_tensors` watches over each call.
+    if legacy in ("1", "true") and "transformers" not in sys.modules:
+        raise ImportError(
+            "keras_bert_layers is made of Keras 3 layers, and TF_USE_LEGACY_KERAS turns `tf.keras` into the legacy "
+            "tf_keras, in whose models a Keras 3 layer has no weights and never trains. "
+            f"Received: TF_USE_LEGACY_KERAS={os.environ['TF_USE_LEGACY_KERAS']}. "
+            "Unset the variable (transformers finds tf_keras without it) and build models with `import keras`."
+        )
+    # Read before importing keras: with a backend that is not installed, that import dies with a message of its own.
+    backend = os.environ.get("KERAS_BACKEND")
+    if not backend:
+        import keras
+
+        backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ImportError(
+            "keras_bert_layers expects Keras to run on TensorFlow: its tokenizer, its encoders and its exports are "
+            f"TensorFlow graphs. Received: KERAS_BACKEND={backend}. "
+            "Set the environment variable KERAS_BACKEND=tensorflow (or `backend` in ~/.keras/keras.json) before "
+            "keras is imported."
+        )
+
+
+def refuse_legacy_tensors(layer: Any, inputs: Any) -> None:
+    """Checks that no input of a layer is a symbolic tensor of the legacy tf_keras.
+
+    Args:
+        layer: the layer that is called; its class and name appear in the message.
+        inputs: what the layer was called on: a tensor, or lists, tuples and dicts of them.
+
+    Raises:
+        TypeError: if `inputs` holds a tf_keras tensor.
+    """
+    if isinstance(inputs, dict):
+        inputs = list(inputs.values())
+    if isinstance(inputs, (list, tuple)):
+        for value in inputs:
+            refuse_legacy_tensors(layer, value)
+    elif type(inputs).__module__.split(".")[0] == "tf_keras":
+        raise TypeError(
+            f"{type(layer).__name__} is a Keras 3 layer and expects Keras 3 inputs: in a model of the legacy tf_keras "
+            "it would have no weights and never train. "
+            f"Received: inputs={inputs!r} (of type {type(inputs).__module__}.{type(inputs).__name__}). "
+            "Build the model with `import keras` (keras.Input, keras.Model)."
+        )

@@ -1,0 +1,216 @@
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+
+COMBINE_MODES = ("stack", "concat", "sum", "mean", "max", "last", "weighted", "attention")
+
+
+@keras.saving.register_keras_serializable(package="keras_bert_layers")
+class LayerCombination(keras.layers.Layer):
+    r"""Combines the hidden states of several layers into one tensor.
+
+    For the states \(h_1 \dots h_K\) of K layers:
+
+    | mode | output |
+    |---|---|
+    | `"stack"` | the K states along a new axis 1 |
+    | `"concat"` | the K states side by side along the last axis |
+    | `"sum"`, `"mean"`, `"max"` | over the K states, element by element |
+    | `"last"` | \(h_K\) |
+    | `"weighted"` | \(\gamma \sum_k \mathrm{softmax}(w / T)_k \, h_k\) with learned \(w\) and \(\gamma\): the scalar mix of ELMo (Peters et al. 2018, equation 1) as in AllenNLP's `ScalarMix` |
+    | `"attention"` | per token \(\sum_k \mathrm{softmax}_k(q \cdot h_k / \sqrt{d}) \, h_k\) with a learned query \(q\), at first zero, which is the mean |
+
+    It computes in float32 whatever the policy, and casts once at the end. What comes out for a token depends on the
+    states of that token alone. It takes any list of tensors of one shape and so works outside the encoders too.
+
+    Args:
+        mode: one of the modes above.
+        layer_norm: with `"weighted"`: normalise each token's state of each layer to mean 0 and variance 1 first.
+            (AllenNLP takes mean and variance over the whole batch instead.)
+        dropout: with `"weighted"`: the probability with which a layer is left out of the softmax, in training.
+        initial_weights: with `"weighted"`: K positive numbers, normalised to sum 1, that the layers start with. The
+            default is 1 / K each. With `trainable=False` the layer is then a fixed weighted mean.
+        temperature: with `"weighted"`: the T above, positive. A high one keeps the weights of the layers alike.
+        **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: a list of K tensors of one shape `[batch, ..., hidden]`, float.
+        training: bool, for `dropout`.
+
+    Returns:
+        One tensor in the compute dtype: `[batch, K, ..., hidden]` for `"stack"`, `[batch, ..., K * hidden]` for
+        `"concat"`, else `[batch, ..., hidden]`.
+
+    Raises:
+        ValueError: for an unknown mode, for options of another mode, and for tensors of different shapes.
+
+    Example:
+
+    >>> states = [keras.ops.ones((2, 5, 8)), 3 * keras.ops.ones((2, 5, 8))]
+    >>> LayerCombination("mean")(states).shape
+    TensorShape([2, 5, 8])
+    >>> LayerCombination("concat")(states).shape
+    TensorShape([2, 5, 16])
+    >>> mix = LayerCombination("weighted", initial_weights=[3, 1])
+    >>> float(mix(states)[0, 0, 0])
+    1.5
+    """  # noqa: E501
+
+    def __init__(
+        self,
+        mode: str,
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+        initial_weights: list[float] | None = None,
+        temperature: float = 1.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if mode not in COMBINE_MODES:
+            raise ValueError(f"Expected `mode` to be one of {', '.join(COMBINE_MODES)}. Received: mode={mode!r}.")
+        defaults = {"layer_norm": False, "dropout": 0.0, "initial_weights": None, "temperature": 1.0}
+        options = {
+            "layer_norm": layer_norm,
+            "dropout": dropout,
+            "initial_weights": initial_weights,
+            "temperature": temperature,
+        }
+        given = [f"{option}={value!r}" for option, value in options.items() if value != defaults[option]]
+        if mode != "weighted" and given:
+            raise ValueError(
+                f'These options belong to mode "weighted" alone. Received: mode={mode!r}, {", ".join(given)}. '
+                "Leave them out."
+            )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"Expected `dropout` to be at least 0 and below 1. Received: dropout={dropout!r}.")
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"Expected `temperature` to be positive. Received: temperature={temperature!r}.")
+        if initial_weights is not None:
+            initial_weights = [float(weight) for weight in initial_weights]
+            if not all(math.isfinite(weight) and weight > 0 for weight in initial_weights):
+                raise ValueError(
+                    "Expected `initial_weights` to be positive numbers, one for each layer. "
+                    f"Received: initial_weights={initial_weights!r}. To leave a layer out, do not select it."
+                )
+        self.mode = mode
+        self.layer_norm = layer_norm
+        self.dropout = dropout
+        self.initial_weights = initial_weights
+        self.temperature = temperature
+        self.supports_masking = True
+        if dropout:
+            self.seed_generator = keras.random.SeedGenerator()
+
+    def build(self, input_shape: Any) -> None:
+        shapes = [tuple(shape) for shape in input_shape]
+        if self.mode == "weighted":
+            if self.initial_weights is not None and len(self.initial_weights) != len(shapes):
+                raise ValueError(
+                    f"Expected one initial weight for each of the {len(shapes)} layers. "
+                    f"Received: initial_weights={self.initial_weights!r}."
+                )
+            start = np.ones(len(shapes)) if self.initial_weights is None else np.array(self.initial_weights)
+            start = self.temperature * np.log(start / start.sum())
+            self.w = self.add_weight(
+                name="w",
+                shape=(len(shapes),),
+                initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype=dtype),
+                autocast=False,
+            )
+            self.gamma = self.add_weight(name="gamma", shape=(), initializer="ones", autocast=False)
+        elif self.mode == "attention":
+            self.query = self.add_weight(name="query", shape=(shapes[0][-1],), initializer="zeros", autocast=False)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_legacy_tensors(self, inputs)
+        if not isinstance(inputs, (list, tuple)) or not inputs:
+            raise ValueError(
+                "LayerCombination expects a list of at least one tensor, one for each layer. "
+                f"Received: inputs={inputs!r}."
+            )
+        shapes = [tuple(value.shape) for value in inputs]
+        if any(
+            len(shape) != len(shapes[0])
+            or any(None not in sizes and len(set(sizes)) > 1 for sizes in zip(shape, shapes[0], strict=True))
+            for shape in shapes
+        ):
+            raise ValueError(f"LayerCombination expects tensors of one shape. Received: shapes={shapes}.")
+        return super().__call__(list(inputs), *args, **kwargs)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        states = [ops.cast(state, "float32") for state in inputs]
+        if self.mode == "weighted":
+            output = self._weighted(states, training)
+        elif self.mode == "attention":
+            stacked = ops.stack(states, axis=-2)
+            scores = ops.matmul(stacked, ops.cast(self.query, "float32")) / math.sqrt(stacked.shape[-1])
+            output = ops.squeeze(ops.matmul(ops.expand_dims(ops.softmax(scores), -2), stacked), -2)
+        elif self.mode == "stack":
+            output = ops.stack(states, axis=1)
+        elif self.mode == "concat":
+            output = ops.concatenate(states, axis=-1)
+        elif self.mode == "last":
+            output = states[-1]
+        else:
+            combine = ops.maximum if self.mode == "max" else ops.add
+            output = states[0]
+            for state in states[1:]:
+                output = combine(output, state)
+            if self.mode == "mean":
+                output = output / len(states)
+        return ops.cast(output, self.compute_dtype)
+
+    def _weighted(self, states: list[Any], training: bool) -> Any:
+        w = ops.cast(self.w, "float32") / self.temperature
+        if training and self.dropout:
+            kept = keras.random.uniform(w.shape, seed=self.seed_generator) >= self.dropout
+            # Finite, so that a draw that drops every layer gives equal weights in place of NaN.
+            w = ops.where(kept, w, -1e20)
+        weights = ops.unstack(ops.softmax(w) * ops.cast(self.gamma, "float32"), num=len(states))
+        output = 0.0
+        for weight, state in zip(weights, states, strict=True):
+            if self.layer_norm:
+                mean, variance = ops.moments(state, axes=[-1], keepdims=True)
+                state = (state - mean) * ops.rsqrt(variance + 1e-12)
+            output = output + weight * state
+        return output
+
+    @property
+    def layer_weights(self) -> np.ndarray:
+        """The K weights of mode `"weighted"`, `[K]` float32 that sum to 1: `softmax(w / temperature)`."""
+        if self.mode != "weighted" or not self.built:
+            raise AttributeError(
+                'Only a LayerCombination("weighted") that was built has `layer_weights`. '
+                f"Received: mode={self.mode!r}, built={self.built}."
+            )
+        w = ops.convert_to_numpy(self.w) / self.temperature
+        w = np.exp(w - w.max())
+        return w / w.sum()
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        if self.mode == "stack" or not previous_mask:
+            return None
+        return previous_mask[0]
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, *middle, hidden = input_shape[0]
+        if self.mode == "stack":
+            return (batch, len(input_shape), *middle, hidden)
+        if self.mode == "concat":
+            return (batch, *middle, len(input_shape) * hidden)
+        return (batch, *middle, hidden)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "mode": self.mode,
+            "layer_norm": self.layer_norm,
+            "dropout": self.dropout,
+            "initial_weights": self.initial_weights,
+            "temperature": self.temperature,
+        }

@@ -1,0 +1,119 @@
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import KerasTensor
+
+from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+
+OUTPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
+
+
+class TextLayer(keras.layers.Layer):
+    """What the preprocessors share: they take texts in any form and stay on the host, outside XLA.
+
+    A subclass sets `sequence_length` and says which ids the segments get (`call`).
+    """
+
+    sequence_length: int
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        # String operations have no XLA kernels.
+        self.supports_jit = False
+        self._numbers_of_texts: set[int] = set()
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_legacy_tensors(self, inputs)
+        segments = self._segments(inputs)
+        self._numbers_of_texts.add(len(segments) if isinstance(segments, tuple) else 1)
+        return super().__call__(segments, *args, **kwargs)
+
+    def number_of_texts(self) -> int:
+        """Says whether the layer was called on texts (1) or on pairs (2); before any call, 1.
+
+        Raises:
+            ValueError: if it was called on both.
+        """
+        if len(self._numbers_of_texts) > 1:
+            raise ValueError(
+                f"{type(self).__name__} was called on single texts and on pairs, so that it cannot say which of the "
+                "two an export is to take. Give a functional model in its place: "
+                "keras.Model((text_a, text_b), preprocessor((text_a, text_b))) with inputs "
+                "keras.Input(shape=(), dtype='string')."
+            )
+        return max(self._numbers_of_texts, default=1)
+
+    def _segments(self, inputs: Any) -> Any:
+        """Texts in any form -> a string tensor `[batch]`, or a tuple of two of them."""
+        is_pair = isinstance(inputs, tuple) or (
+            isinstance(inputs, list) and bool(inputs) and all(_is_tensor(value) for value in inputs)
+        )
+        if not is_pair:
+            return self._texts(inputs)
+        if len(inputs) not in (1, 2):
+            raise ValueError(
+                f"{type(self).__name__} expects one text or a tuple of two, the segments of a pair. "
+                f"Received: a {type(inputs).__name__} of {len(inputs)}. A batch of texts is a list of str."
+            )
+        segments = tuple(self._texts(value) for value in inputs)
+        batches = {segment.shape[0] for segment in segments} - {None}
+        if len(batches) > 1:
+            raise ValueError(
+                f"{type(self).__name__} expects as many second texts as first ones. "
+                f"Received: {' and '.join(str(segment.shape[0]) for segment in segments)} texts."
+            )
+        return segments if len(segments) > 1 else segments[0]
+
+    def _texts(self, texts: Any) -> Any:
+        if isinstance(texts, (str, bytes)):
+            texts = [texts]
+        if isinstance(texts, (list, np.ndarray)):
+            array = np.asarray(texts, dtype=object)
+            wrong = next((text for text in array.ravel() if not isinstance(text, (str, bytes))), None)
+            if wrong is not None:
+                raise TypeError(
+                    f"{type(self).__name__} expects texts, as str. "
+                    f"Received: {wrong!r} of type {type(wrong).__name__} among them."
+                )
+            texts = tf.constant(array, dtype="string")
+        if not _is_tensor(texts):
+            raise TypeError(
+                f"{type(self).__name__} expects a str, a list of str, an array or a tensor of strings, or a tuple of "
+                f"two of them for pairs. Received: inputs of type {type(texts).__name__}."
+            )
+        if keras.backend.standardize_dtype(texts.dtype) != "string":
+            raise TypeError(
+                f"{type(self).__name__} expects strings. Received: inputs.dtype={texts.dtype}. "
+                "In a functional model: keras.Input(shape=(), dtype='string')."
+            )
+        if len(texts.shape) != 1:
+            raise ValueError(
+                f"{type(self).__name__} expects a batch of texts [batch]. Received: inputs.shape={tuple(texts.shape)}. "
+                "Use keras.Input(shape=(), dtype='string') in a model, and dataset.batch(...) before dataset.map(...)."
+            )
+        return texts
+
+    def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
+        batch = keras.tree.flatten(inputs)[0].shape[0]
+        return {name: KerasTensor((batch, self.sequence_length), "int32") for name in OUTPUT_NAMES}
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, KerasTensor) or tf.is_tensor(value)
+
+
+def check_sequence_length(sequence_length: Any, limit: int | None = None) -> int:
+    """Checks that a sequence can hold [CLS], a word piece and [SEP], and is no longer than the model's limit."""
+    upper = "" if limit is None else f" to {limit}, the number of positions of the checkpoint"
+    if isinstance(sequence_length, bool) or not isinstance(sequence_length, (int, np.integer)):
+        raise TypeError(
+            f"Expected `sequence_length` to be an int from 3{upper}. Received: sequence_length={sequence_length!r}."
+        )
+    if sequence_length < 3 or (limit is not None and sequence_length > limit):
+        raise ValueError(
+            f"Expected `sequence_length` to be at least 3, for [CLS], a word piece and [SEP]{upper and ', and at most'}"
+            f"{upper.removeprefix(' to')}. Received: sequence_length={sequence_length}."
+        )
+    return int(sequence_length)

@@ -1,0 +1,140 @@
+import dataclasses
+import json
+import re
+
+import pytest
+
+from keras_bert_layers.checkpoints.bert_config import SUPPORTED_ACTIVATIONS, BertConfig
+
+from .tiny_checkpoints import SIZES
+
+
+def test_defaults_are_those_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.BertConfig()
+    for field in dataclasses.fields(BertConfig):
+        assert getattr(BertConfig(), field.name) == getattr(theirs, field.name), field.name
+
+
+def test_to_dict_can_be_json_and_comes_back_equal():
+    config = BertConfig(**SIZES, hidden_act="gelu_new", layer_norm_eps=1e-5, hidden_dropout_prob=0, pad_token_id=3)
+    assert BertConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_every_value_of_the_dictionary_is_respected():
+    values = {
+        **SIZES,
+        "hidden_act": "relu",
+        "hidden_dropout_prob": 0.2,
+        "attention_probs_dropout_prob": 0.3,
+        "initializer_range": 0.05,
+        "layer_norm_eps": 1e-5,
+        "pad_token_id": 7,
+    }
+    assert BertConfig.from_dict(values).to_dict() == values
+
+
+def test_harmless_keys_are_ignored():
+    values = SIZES | {"architectures": ["BertForMaskedLM"], "use_cache": True, "pooler_type": "x", "pad_token_id": None}
+    values |= {"position_embedding_type": "absolute", "is_decoder": False, "pruned_heads": {}, "embedding_size": 8}
+    assert BertConfig.from_dict(values) == BertConfig(**SIZES)
+
+
+@pytest.mark.parametrize("name", ["config.json", "bert_config.json"])
+def test_from_file_reads_a_directory_and_a_file(tmp_path, name):
+    (tmp_path / name).write_text(json.dumps(SIZES))
+    assert BertConfig.from_file(tmp_path) == BertConfig.from_file(str(tmp_path / name)) == BertConfig(**SIZES)
+
+
+def test_from_file_reads_googles_configuration(data_directory):
+    config = BertConfig.from_file(data_directory / "checkpoints" / "google_tiny")
+    assert (config.hidden_size, config.num_attention_heads, config.vocab_size) == (4, 4, 15)
+    assert config.layer_norm_eps == 1e-12
+
+
+def test_supported_activations_are_those_of_transformers_that_keras_has():
+    activations = pytest.importorskip("transformers.activations_tf")
+    assert {*SUPPORTED_ACTIVATIONS} - {"gelu_pytorch_tanh"} == {*activations.ACT2FN} - {"gelu_10", "glu", "quick_gelu"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hidden_size": 0}, "`hidden_size` is expected to be a positive integer. Received: hidden_size=0."),
+        ({"vocab_size": "30"}, "`vocab_size` is expected to be a positive integer. Received: vocab_size='30'."),
+        ({"num_hidden_layers": True}, "positive integer. Received: num_hidden_layers=True."),
+        ({"num_hidden_layers": 0}, "positive integer. Received: num_hidden_layers=0."),
+        ({"intermediate_size": 1.5}, "positive integer. Received: intermediate_size=1.5."),
+        ({"max_position_embeddings": -1}, "positive integer. Received: max_position_embeddings=-1."),
+        ({"type_vocab_size": None}, "positive integer. Received: type_vocab_size=None."),
+        ({"num_attention_heads": 5}, "multiple of `num_attention_heads`.*hidden_size=8, num_attention_heads=5."),
+        ({"hidden_act": "gelu_10"}, "one of gelu, .*tanh. Received: hidden_act='gelu_10'.*HuggingFaceEncoder"),
+        ({"hidden_act": ["gelu"]}, r"Received: hidden_act=\['gelu'\]"),
+        ({"hidden_dropout_prob": 1.0}, "from 0 to below 1.*Received: hidden_dropout_prob=1.0."),
+        ({"attention_probs_dropout_prob": -0.1}, "Received: attention_probs_dropout_prob=-0.1."),
+        ({"attention_probs_dropout_prob": None}, "Received: attention_probs_dropout_prob=None."),
+        ({"hidden_dropout_prob": float("nan")}, "Received: hidden_dropout_prob=nan."),
+        ({"initializer_range": -1}, "at least 0, a standard deviation. Received: initializer_range=-1."),
+        ({"layer_norm_eps": 0}, "above 0. Received: layer_norm_eps=0."),
+        ({"layer_norm_eps": "1e-12"}, "above 0. Received: layer_norm_eps='1e-12'."),
+        ({"pad_token_id": 30}, "from 0 to 29. Received: pad_token_id=30."),
+        ({"pad_token_id": -1}, "from 0 to 29. Received: pad_token_id=-1."),
+    ],
+)
+def test_wrong_values_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        BertConfig(**(SIZES | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"model_type": "roberta"},
+            "model_type 'bert' is expected. Received: model_type='roberta'. HuggingFaceEncoder",
+        ),
+        ({"model_type": None}, "Received: model_type=None."),
+        ({"position_embedding_type": "relative_key"}, "absolute.*Received: position_embedding_type='relative_key'."),
+        ({"is_decoder": True}, "Only an encoder.*Received: is_decoder=True."),
+        ({"add_cross_attention": True}, "without cross-attention. Received: add_cross_attention=True."),
+        ({"embedding_size": 4}, "hidden_size=8.*Received: embedding_size=4."),
+        ({"pruned_heads": {"0": [1]}}, "same number of attention heads.*Received: pruned_heads="),
+    ],
+)
+def test_what_cannot_run_is_refused_by_name(values, message):
+    with pytest.raises(ValueError, match=message):
+        BertConfig.from_dict(SIZES | values)
+
+
+@pytest.mark.parametrize(
+    "key", ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]
+)
+def test_a_missing_size_is_not_guessed(tmp_path, key):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({name: value for name, value in SIZES.items() if name != key}))
+    with pytest.raises(ValueError, match=f"{re.escape(str(file))} cannot be used.*Missing: {key}. Received: keys="):
+        BertConfig.from_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "JSON file in UTF-8, and it could not be read.*Copy or download it again"),
+        ("[]", "JSON object with BERT's sizes. Received: a list."),
+        ('{"model_type": "albert"}', "cannot be used.*model_type='albert'"),
+        ("version https://git-lfs.github.com/spec/v1\n", "Received: a Git LFS pointer.*git lfs pull"),
+    ],
+)
+def test_an_unusable_file_is_named(tmp_path, content, message):
+    file = tmp_path / "config.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(file))}.*{message}"):
+        BertConfig.from_file(file)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is expected. Received: path='.*nothing.json', which does not exist"):
+        BertConfig.from_file(tmp_path / "nothing.json")
+    (tmp_path / "vocab.txt").touch()
+    with pytest.raises(FileNotFoundError, match=r"config.json or bert_config.json. Received: .* vocab.txt. Give"):
+        BertConfig.from_file(tmp_path)
