@@ -53,7 +53,7 @@ def huggingface_parts(directory: pathlib.Path, vocabulary: list[str]) -> Parts:
 
 
 def tfhub_parts(directory: pathlib.Path, vocabulary: list[str]) -> Parts:
-    make_tfhub_encoder(directory / "encoder", vocabulary, **SIZES)
+    make_tfhub_encoder(directory / "encoder", vocabulary, hidden_size=96, num_heads=4)
     encoder = kbl.TFHubEncoder(directory / "encoder", layers="last2", combine="weighted", pooler=False)
     preprocessor = kbl.BertPreprocessor.from_pretrained(directory / "encoder", sequence_length=24)
     used = [v for v in encoder.saved_model.loaded.trainable_variables if "pooler" not in v.name]
@@ -125,7 +125,6 @@ def test_from_text_to_a_served_model(
     kbl.export_saved_model(model, tmp_path / "export" / "1")
     model.export(tmp_path / "keras_export", verbose=False)
     shutil.rmtree(source)
-    parts.encoder.saved_model.__dict__.clear() if hasattr(parts.encoder, "saved_model") else None
 
     reloaded = predict_in_a_fresh_process(tmp_path / "model.keras", parts.safe_mode, inputs, tmp_path)
     np.testing.assert_array_equal(reloaded, scores)
@@ -138,7 +137,5 @@ def test_from_text_to_a_served_model(
     stored = sum(file.stat().st_size for file in (moved / "variables").glob("variables.data*"))
     assert stored <= 1.02 * sum(4 * weight.numpy().size for weight in model.weights)
 
-    keras_export = saved_model_runner.run(
-        tmp_path / "keras_export", dict(zip(("question", "answer"), (TEXTS, OTHERS), strict=True)) if pairs else None
-    )
-    np.testing.assert_allclose(next(iter(keras_export.values())), scores, atol=1e-5, rtol=0)
+    keras_export = tf.saved_model.load(str(tmp_path / "keras_export"))
+    np.testing.assert_allclose(keras_export.serve(inputs), scores, atol=1e-5, rtol=0)

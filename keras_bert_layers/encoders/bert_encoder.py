@@ -113,7 +113,8 @@ class BertEncoder(LayerwiseEncoder):
         self.config = config
         self.num_hidden_layers = num_hidden_layers
         self.num_layers = config.num_hidden_layers if num_hidden_layers is None else num_hidden_layers
-        if not isinstance(self.num_layers, int) or not 1 <= self.num_layers <= config.num_hidden_layers:
+        is_number = isinstance(self.num_layers, int) and not isinstance(self.num_layers, bool)
+        if not is_number or not 1 <= self.num_layers <= config.num_hidden_layers:
             raise ValueError(
                 f"Expected `num_hidden_layers` from 1 to {config.num_hidden_layers}, the number of layers of the "
                 f"configuration. Received: num_hidden_layers={num_hidden_layers!r}."

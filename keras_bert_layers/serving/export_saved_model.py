@@ -1,12 +1,10 @@
 import os
-import pathlib
-import shutil
-import tempfile
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
 from keras_bert_layers.text.text_layer import TextLayer
 
@@ -45,12 +43,6 @@ def export_saved_model(
     export_saved_model(model, "serving/sentiment/1")
     ```
     """
-    directory = pathlib.Path(directory)
-    if directory.exists() and not overwrite:
-        raise FileExistsError(
-            f"Expected a directory that does not exist yet. Received: directory={os.fspath(directory)!r}, which does. "
-            "Export the next version beside it, or replace it with overwrite=True."
-        )
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise ValueError(
             "export_saved_model expects a functional model, keras.Model(inputs, outputs). "
@@ -60,18 +52,9 @@ def export_saved_model(
     output_names = _output_names(model)
     if preprocessor is not None:
         model = _join(preprocessor, model)
-    module = _servable(model, output_names)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden and not a number, so that no server takes it for a version.
-    workplace = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-    try:
-        written = workplace / "new"
-        tf.saved_model.save(module, os.fspath(written), signatures={"serving_default": module.serve})
-        if directory.exists():
-            os.rename(directory, workplace / "old")
-        os.rename(written, directory)
-    finally:
-        shutil.rmtree(workplace)
+    with atomic_directory(directory, overwrite) as work:
+        module = _servable(model, output_names)
+        tf.saved_model.save(module, os.fspath(work), signatures={"serving_default": module.serve})
 
 
 def _join(preprocessor: TextLayer | keras.Model, model: keras.Model) -> keras.Model:

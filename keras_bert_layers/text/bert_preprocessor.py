@@ -1,4 +1,6 @@
+import json
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -6,6 +8,9 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
+from keras_bert_layers.atomic_directory import atomic_directory
+from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
+from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
 from keras_bert_layers.text.packing import pack
 from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
@@ -105,10 +110,14 @@ class BertPreprocessor(TextLayer):
         preprocessor = BertPreprocessor.from_pretrained("google-bert/bert-base-uncased", sequence_length=128)
         ```
         """
-        tokenizer = BertTokenizer.from_pretrained(
-            source, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-        )
-        check_sequence_length(sequence_length, limit=getattr(tokenizer, "max_sequence_length", None))
+        download: dict[str, Any] = {
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "token": token,
+            "local_files_only": local_files_only,
+        }
+        check_sequence_length(sequence_length, limit=_number_of_positions(source, download))
+        tokenizer = BertTokenizer.from_pretrained(source, **download)
         return cls(
             tokenizer.vocabulary,
             lowercase=tokenizer.lowercase,
@@ -142,6 +151,40 @@ class BertPreprocessor(TextLayer):
             outputs["special_tokens_mask"] = KerasTensor(outputs["input_mask"].shape, "int32")
         return outputs
 
+    def export(self, directory: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Writes the preprocessor as a SavedModel of its own, which needs no vocabulary file.
+
+        Loaded with `tf.saved_model.load` (after `import tensorflow_text`, which brings its operations), it is called on
+        a string tensor `[batch]`, or on a tuple of two if the layer was called on pairs. The signature
+        `serving_default` has the input `text`, or `text_a` and `text_b`.
+
+        Args:
+            directory: where to write.
+            overwrite: whether to replace `directory` where it exists.
+
+        Raises:
+            FileExistsError: if `directory` exists and `overwrite` is false.
+
+        Example:
+
+        ```python
+        preprocessor.export("preprocessor")
+        tf.saved_model.load("preprocessor")(tf.constant(["a text"]))
+        ```
+        """
+        names = ["text"] if self.number_of_texts() == 1 else ["text_a", "text_b"]
+        module = tf.Module()
+        module.__call__ = tf.function(self.call)
+        specs = [tf.TensorSpec([None], tf.string, name) for name in names]
+        module.__call__.get_concrete_function(specs[0] if len(specs) == 1 else tuple(specs))
+
+        def serve(**texts: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self.call([texts[name] for name in names])
+
+        signature = tf.function(serve).get_concrete_function(**dict(zip(names, specs, strict=True)))
+        with atomic_directory(directory, overwrite) as work:
+            tf.saved_model.save(module, os.fspath(work), signatures={"serving_default": signature})
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -149,3 +192,14 @@ class BertPreprocessor(TextLayer):
             "sequence_length": self.sequence_length,
             "return_special_tokens_mask": self.return_special_tokens_mask,
         }
+
+
+def _number_of_positions(source: Any, download: dict[str, Any]) -> int | None:
+    """The longest sequence that a checkpoint has positions for; None where it does not say."""
+    if not isinstance(source, (str, os.PathLike)) or pathlib.Path(source, "saved_model.pb").is_file():
+        return None
+    directory = find_checkpoint(source, TOKENIZER_FILES, **download)
+    for name in CONFIG_FILES:
+        if (directory / name).is_file():
+            return json.loads((directory / name).read_text(encoding="utf-8")).get("max_position_embeddings")
+    return None

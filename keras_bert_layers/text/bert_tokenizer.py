@@ -13,7 +13,12 @@ import tensorflow_text as tf_text
 from tensorflow_text.python.ops import whitespace_tokenizer
 
 from keras_bert_layers.text.tokenizer_settings import SPECIAL_TOKENS, read_tokenizer_settings, read_vocabulary
-from keras_bert_layers.text.unicode_normalization import normalizer_model, reordered_marks
+from keras_bert_layers.text.unicode_normalization import (
+    build_normalizer_model,
+    normalization_table,
+    reordered_marks,
+    unknown_letter,
+)
 
 MAX_CHARACTERS_PER_WORD = 100
 
@@ -87,13 +92,13 @@ class BertTokenizer:
         words = [self._placeholders.get(token, token) for token in self.vocabulary]
         # Tokens that no text has and that the trie cannot hold give way to others that no text has.
         words = [word if word and "\0" not in word else f"[ {i}]" for i, word in enumerate(words)]
+        characters = frozenset().union(*words)
+        table = normalization_table(lowercase, strips, tokenize_chinese_chars, kept=tuple(self._placeholders.values()))
         with tf.init_scope():
             self._normalizer = tf_text.FastBertNormalizer(
-                model_buffer=tf.constant(
-                    normalizer_model(lowercase, strips, tokenize_chinese_chars, tuple(self._placeholders.values()))
-                )
+                model_buffer=tf.constant(build_normalizer_model(table, known=characters))
             )
-            # tf.text counts a word's bytes: 400 is never too few for 100 characters, and 100 is right for ASCII.
+            # tf.text counts a word's bytes, and 100 characters have at most 400.
             self._word_pieces = tf_text.FastWordpieceTokenizer(
                 words,
                 max_bytes_per_word=4 * MAX_CHARACTERS_PER_WORD,
@@ -101,12 +106,14 @@ class BertTokenizer:
                 unknown_token=self._unknown_word,
                 no_pretokenization=True,
             )
-            self._ascii_text_pieces = tf_text.FastWordpieceTokenizer(
-                words,
-                max_bytes_per_word=MAX_CHARACTERS_PER_WORD,
-                token_out_type=tf.int32,
-                unknown_token=self._unknown_word,
-            )
+            self._text_pieces = None
+            if self._splits_at_spaces_only(characters):
+                self._text_pieces = tf_text.FastWordpieceTokenizer(
+                    words,
+                    max_bytes_per_word=MAX_CHARACTERS_PER_WORD,
+                    token_out_type=tf.int32,
+                    unknown_token=self._unknown_word,
+                )
 
     @classmethod
     def from_pretrained(
@@ -389,20 +396,44 @@ class BertTokenizer:
             "special_tokens_in_text": self.special_tokens_in_text,
         }
 
-    def _tokenize_normalized(self, normalized: tf.Tensor) -> tf.RaggedTensor:
-        """Tokenise texts in which spaces stand at the end of every word, the ASCII ones by a shorter way.
+    def _splits_at_spaces_only(self, characters: frozenset[str]) -> bool:
+        """Say whether tf.text's own search for the ends of words finds those that spaces mark already, and no more.
 
-        tf.text's own search for the ends of words asks the Unicode tables of whatever it was built with, which the
-        reference's are not. About ASCII all tables agree.
+        It asks the Unicode tables that tf.text was built with, which are not the reference's. Normalised texts hold
+        the vocabulary's characters and one letter for all others, so that it is enough to try these.
         """
-        is_ascii = tf.strings.length(normalized) == tf.strings.length(normalized, unit="UTF8_CHAR")
-        kind = tf.cast(is_ascii, tf.int32)
-        other_texts, ascii_texts = tf.dynamic_partition(normalized, kind, 2)
-        words, _, _ = _split_words(other_texts)
-        pieces = self._word_pieces.tokenize(self._without_long_words(words.values))
-        ids = tf.concat([_join_words(pieces, words), self._ascii_text_pieces.tokenize(ascii_texts)], axis=0)
-        rows = tf.concat(tf.dynamic_partition(tf.range(tf.size(normalized)), kind, 2), axis=0)
-        return tf.gather(ids, tf.math.invert_permutation(rows))
+        splitter = tf_text.FastWordpieceTokenizer(["[UNK]", "a"], token_out_type=tf.int32)
+        tried = sorted(characters | {unknown_letter(characters)})
+        normalized = self._normalizer.normalize(tf.constant([f"a{character}a" for character in tried]))
+        words, _, _ = _split_words(normalized)
+        return bool(tf.reduce_all(splitter.tokenize(normalized).row_lengths() == words.row_lengths()))
+
+    def _tokenize_normalized(self, normalized: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenise texts in which spaces stand around every word, by a shorter way if no word is long."""
+        if self._text_pieces is None:
+            return self._tokenize_words(normalized)
+        ids, starts, ends = self._text_pieces.tokenize_with_offsets(normalized)
+        # A word of over 100 bytes came out as one [UNK], which is wrong if it has no more than 100 characters.
+        is_long = ends.values - starts.values > MAX_CHARACTERS_PER_WORD
+
+        def tokenize_rows_with_long_words():
+            rows, _ = tf.unique(tf.boolean_mask(ids.value_rowids(), is_long))
+            replacements = self._tokenize_words(tf.gather(normalized, rows))
+            count = ids.nrows()
+            sources = tf.tensor_scatter_nd_update(
+                tf.range(count), rows[:, tf.newaxis], count + tf.range(replacements.nrows())
+            )
+            result = tf.gather(tf.concat([ids, replacements], axis=0), sources)
+            return result.values, result.row_splits
+
+        values, row_splits = tf.cond(
+            tf.reduce_any(is_long), tokenize_rows_with_long_words, lambda: (ids.values, ids.row_splits)
+        )
+        return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
+
+    def _tokenize_words(self, normalized: tf.Tensor) -> tf.RaggedTensor:
+        words, _, _ = _split_words(normalized)
+        return _join_words(self._word_pieces.tokenize(self._without_long_words(words.values)), words)
 
     def _without_long_words(self, words: tf.Tensor) -> tf.Tensor:
         is_long = tf.strings.length(words, unit="UTF8_CHAR") > MAX_CHARACTERS_PER_WORD

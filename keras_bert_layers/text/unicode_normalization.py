@@ -7,7 +7,6 @@ memory that tf.text's `FastBertNormalize` kernel reads: the kernel walks a trie 
 and it is only the trie shipped with tf.text that is not BERT's.
 """
 
-import functools
 import os
 from collections.abc import Iterable
 
@@ -77,30 +76,24 @@ def reordered_marks() -> dict[str, int]:
         return {chr(code_point): combining_class for code_point, combining_class in arrays["reordered_marks"].tolist()}
 
 
-@functools.cache
-def normalizer_model(
-    lowercase: bool, strip_accents: bool, tokenize_chinese_chars: bool, kept: tuple[str, ...] = ()
-) -> np.ndarray:
-    """Return the model buffer of tf.text's `FastBertNormalize` op for BERT's normalisation.
+def unknown_letter(known: frozenset[str]) -> str:
+    """Return the letter that stands for all characters that a vocabulary lacks.
 
-    It is `build_normalizer_model(normalization_table(...))`, kept for the next tokenizer of the same settings.
+    A word that has one of them is unknown, whichever it is.
 
     Args:
-        lowercase: Whether letters become lower case.
-        strip_accents: Whether characters are decomposed and their non-spacing marks dropped.
-        tokenize_chinese_chars: Whether each Chinese character is a word of its own.
-        kept: Characters that become words of their own, whatever the reference does to them.
+        known: The characters that the vocabulary has.
 
     Returns:
-        A read-only array of shape `[bytes]` and dtype uint8.
+        A letter that is not among them.
 
-    >>> normalizer_model(True, True, True).ndim
-    1
+    >>> f"U+{ord(unknown_letter(frozenset('abc'))):04X}"
+    'U+01C0'
     """
-    return build_normalizer_model(normalization_table(lowercase, strip_accents, tokenize_chinese_chars, kept))
+    return next(c for c in map(chr, range(0x1C0, 0x110000)) if c.isalpha() and c not in known)
 
 
-def build_normalizer_model(table: dict[str, str]) -> np.ndarray:
+def build_normalizer_model(table: dict[str, str], known: frozenset[str] | None = None) -> np.ndarray:
     """Return the model buffer with which tf.text's `FastBertNormalize` op applies `table`.
 
     Bytes that are no UTF-8 are dropped, like the U+FFFD that a decoder puts in their place. The format is that of
@@ -108,6 +101,8 @@ def build_normalizer_model(table: dict[str, str]) -> np.ndarray:
 
     Args:
         table: A dict of single characters to what they become, at most 63 bytes of UTF-8 each.
+        known: The characters that a vocabulary has. Each other one comes out as `unknown_letter(known)`. None, the
+            default, keeps all.
 
     Returns:
         An array of shape `[bytes]` and dtype uint8.
@@ -115,8 +110,19 @@ def build_normalizer_model(table: dict[str, str]) -> np.ndarray:
     >>> build_normalizer_model({"A": "a"}).dtype
     dtype('uint8')
     """
-    pool, codes = _encode_strings(table.values())
-    code_of = np.full(0x110000, _UNCHANGED, np.uint32)
+    if known is None:
+        pool, codes = _encode_strings(table.values())
+        code_of = np.full(0x110000, _UNCHANGED, np.uint32)
+    else:
+        letter = unknown_letter(known)
+        known = known | {" "}
+        replaced = (
+            s if known.issuperset(s) else "".join(c if c in known else letter for c in s) for s in table.values()
+        )
+        pool, codes = _encode_strings([letter, *replaced])
+        code_of = np.full(0x110000, codes[0], np.uint32)
+        code_of[[ord(c) for c in known]] = _UNCHANGED
+        codes = codes[1:]
     code_of[0xD800:0xE000] = _REMOVED
     code_of[np.fromiter(map(ord, table), np.int64, len(table))] = codes
     # Without names: the fields are those of the schema, in its order.
@@ -178,17 +184,17 @@ def _build_trie(code_of: np.ndarray) -> np.ndarray:
     third_blocks, third_index = _unique_rows(after_four.reshape(-1, 64))
     third_index = third_index.reshape(-1, 64) + len(last_blocks)
     second_blocks = np.concatenate([after_three.reshape(-1, 64), third_index])
-    second_index = np.arange(len(second_blocks)) + len(last_blocks) + len(third_blocks)
 
     root = 0x100
     block_count = len(last_blocks) + len(third_blocks) + len(second_blocks)
     base = 0x200 + np.arange(block_count) // 2 * 0x100 + np.arange(block_count) % 2 * 0x40
     codes = np.unique(code_of[code_of != _UNCHANGED])
     first_value = 0x200 + -(-block_count // 2) * 0x100
-    units = np.zeros(first_value + len(codes), np.uint32)
+    # Whole pages of 256, so that no byte leads out of the array.
+    units = np.zeros(-(-(first_value + len(codes)) // 0x100) * 0x100, np.uint32)
     units[0] = root << 10
     units[base] = 1 << 31 | _REMOVED
-    units[first_value:] = 1 << 31 | codes
+    units[first_value : first_value + len(codes)] = 1 << 31 | codes
 
     def link(positions, labels, targets):
         units[positions] = (positions ^ targets) << 10 | 1 << 8 | labels
@@ -197,15 +203,14 @@ def _build_trie(code_of: np.ndarray) -> np.ndarray:
         held = codes_there != _UNCHANGED
         link(positions[held], labels[held], first_value + np.searchsorted(codes, codes_there[held]))
 
-    def children(blocks):
-        labels = np.broadcast_to(np.arange(0x80, 0xC0), (len(blocks), 64))
-        return base[blocks][:, None] + labels, labels
-
-    link_to_values(*children(np.arange(len(last_blocks))), last_blocks)
-    link(*children(np.arange(len(third_blocks)) + len(last_blocks)), base[third_blocks])
-    link(*children(second_index), base[second_blocks])
+    labels = np.arange(0x80, 0xC0) + np.zeros((block_count, 1), np.int64)
+    positions = base[:, np.newaxis] + labels
+    last, third, second = np.split(np.arange(block_count), [len(last_blocks), len(last_blocks) + len(third_blocks)])
+    link_to_values(positions[last], labels[last], last_blocks)
+    link(positions[third], labels[third], base[third_blocks])
+    link(positions[second], labels[second], base[second_blocks])
     first = np.arange(0x100)
-    after_first = np.concatenate([after_two, second_index])
+    after_first = np.concatenate([after_two, second])
     leads = first[0xC0 : 0xC0 + len(after_first)]
     alone = np.where(first < 0x80, code_of[:0x100], np.uint32(_REMOVED))
     link_to_values(root + first[1:], first[1:], alone[1:])

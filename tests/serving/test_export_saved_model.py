@@ -1,0 +1,203 @@
+"""What an export is called by, what is in it, and what happens when it cannot be written."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_bert_layers as kbl
+from tests.native.saved_model_runner import SavedModelRunner
+
+TEXTS = ["a good film", "the plot was dull and the actor was bad", ""]
+OTHERS = ["why?", "", "it is not"]
+
+
+@pytest.fixture(scope="module")
+def config(vocabulary: list[str]) -> kbl.BertConfig:
+    return kbl.BertConfig(
+        vocab_size=len(vocabulary), hidden_size=64, num_hidden_layers=4, num_attention_heads=4, intermediate_size=128
+    )
+
+
+@pytest.fixture
+def preprocessor(vocabulary: list[str]) -> kbl.BertPreprocessor:
+    return kbl.BertPreprocessor(vocabulary, sequence_length=16)
+
+
+def text_model(preprocessor: kbl.BertPreprocessor, encoder: kbl.BertEncoder, key: str) -> keras.Model:
+    text = keras.Input(shape=(), dtype="string", name="anything")
+    return keras.Model(text, encoder(preprocessor(text))[key])
+
+
+def ids_model(encoder: kbl.BertEncoder, names: tuple[str, ...], length: int | None = None) -> keras.Model:
+    inputs = {name: keras.Input((length,), dtype="int32", name=name) for name in names}
+    pooled = kbl.SequencePooling("mean")(encoder(inputs)["encoder_outputs"])
+    return keras.Model(inputs, keras.layers.Dense(3, name="scores")(pooled))
+
+
+def signature(directory: pathlib.Path) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
+    serve = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    return serve.structured_input_signature[1], serve.structured_outputs
+
+
+def stored_bytes(directory: pathlib.Path) -> int:
+    return sum(file.stat().st_size for file in (directory / "variables").glob("variables.data*"))
+
+
+def test_a_list_of_layers_leaves_with_numbers(config, preprocessor, tmp_path, saved_model_runner: SavedModelRunner):
+    encoder = kbl.BertEncoder(config, layers=[0, 4, 2])
+    model = text_model(preprocessor, encoder, "encoder_outputs")
+    kbl.export_saved_model(model, tmp_path / "1")
+    served = saved_model_runner.run(tmp_path / "1", {"text": TEXTS})
+    assert set(served) == {"encoder_outputs_0", "encoder_outputs_1", "encoder_outputs_2"}
+    expected = encoder.hidden_states(preprocessor(TEXTS), layers=[0, 4, 2])
+    for number, states in enumerate(expected):
+        np.testing.assert_allclose(served[f"encoder_outputs_{number}"], states, atol=1e-5, rtol=0)
+
+
+def test_all_outputs_of_an_encoder_leave_under_their_keys(config, preprocessor, tmp_path):
+    text = keras.Input(shape=(), dtype="string", name="text")
+    encoder = kbl.BertEncoder(config, combine="stack", return_attention_scores=True)
+    kbl.export_saved_model(keras.Model(text, encoder(preprocessor(text))), tmp_path / "1")
+    _, outputs = signature(tmp_path / "1")
+    assert {name: (tuple(spec.shape), spec.dtype.name) for name, spec in outputs.items()} == {
+        "encoder_outputs": ((None, 4, 16, 64), "float32"),
+        "sequence_output": ((None, 16, 64), "float32"),
+        "pooled_output": ((None, 64), "float32"),
+        "mask": ((None, 16), "bool"),
+        "attention_scores": ((None, 4, 4, 16, 16), "float32"),
+    }
+
+
+def test_single_tensors_keep_the_encoders_name_and_two_heads_keep_theirs(config, preprocessor, tmp_path):
+    encoder = kbl.BertEncoder(config)
+    kbl.export_saved_model(text_model(preprocessor, encoder, "pooled_output"), tmp_path / "1")
+    assert set(signature(tmp_path / "1")[1]) == {"pooled_output"}
+
+    text = keras.Input(shape=(), dtype="string")
+    pooled = encoder(preprocessor(text))["pooled_output"]
+    heads = [keras.layers.Dense(2, name="topic")(pooled), keras.layers.Dense(1, name="tone")(pooled)]
+    kbl.export_saved_model(keras.Model(text, heads), tmp_path / "2")
+    assert set(signature(tmp_path / "2")[1]) == {"topic", "tone"}
+
+    shared = keras.layers.Dense(2, name="head")
+    kbl.export_saved_model(keras.Model(text, [shared(pooled), shared(-pooled)]), tmp_path / "3")
+    assert set(signature(tmp_path / "3")[1]) == {"head_0", "head_1"}
+
+
+def test_pairs_and_other_inputs(config, preprocessor, tmp_path, saved_model_runner: SavedModelRunner):
+    first, second = (keras.Input(shape=(), dtype="string", name=name) for name in ("z_first", "a_second"))
+    age = keras.Input((1,), name="age")
+    pooled = kbl.BertEncoder(config)(preprocessor((first, second)))["pooled_output"]
+    model = keras.Model(
+        [first, age, second], keras.layers.Dense(2, name="scores")(keras.ops.concatenate([pooled, age], axis=-1))
+    )
+    kbl.export_saved_model(model, tmp_path / "1")
+    ages = np.array([[1.0], [20.0], [300.0]], "float32")
+    served = saved_model_runner.run(tmp_path / "1", {"text_a": TEXTS, "text_b": OTHERS, "age": ages})
+    expected = model.predict([tf.constant(TEXTS), ages, tf.constant(OTHERS)], verbose=0)
+    np.testing.assert_allclose(served["scores"], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("input_word_ids", "input_mask", "input_type_ids"),
+        ("input_ids", "attention_mask", "token_type_ids"),
+        ("input_ids", "attention_mask"),
+    ],
+)
+def test_a_model_on_ids_joins_its_preprocessor(names, config, preprocessor, tmp_path, saved_model_runner):
+    model = ids_model(kbl.BertEncoder(config, combine="mean"), names)
+    ids = preprocessor((TEXTS, OTHERS))
+    values = [ids[key] for key in ("input_word_ids", "input_mask", "input_type_ids")]
+    expected = model.predict(dict(zip(names, values, strict=False)), verbose=0)
+
+    # The preprocessor was called on pairs, so that the export takes pairs.
+    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor)
+    served = saved_model_runner.run(tmp_path / "1", {"text_a": TEXTS, "text_b": OTHERS})
+    np.testing.assert_allclose(served["scores"], expected, atol=1e-5, rtol=0)
+
+    kbl.export_saved_model(model, tmp_path / "2")
+    served = saved_model_runner.run(tmp_path / "2", dict(zip(names, values, strict=False)))
+    np.testing.assert_allclose(served["scores"], expected, atol=1e-5, rtol=0)
+
+
+def test_a_preprocessor_called_on_both_forms_must_say_which(config, preprocessor, tmp_path):
+    model = ids_model(kbl.BertEncoder(config, combine="mean"), ("input_word_ids", "input_mask"))
+    preprocessor("one")
+    preprocessor(("one", "two"))
+    with pytest.raises(ValueError, match="on single texts and on pairs"):
+        kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor)
+    texts = [keras.Input(shape=(), dtype="string"), keras.Input(shape=(), dtype="string")]
+    kbl.export_saved_model(model, tmp_path / "1", preprocessor=keras.Model(texts, preprocessor(tuple(texts))))
+    assert set(signature(tmp_path / "1")[0]) == {"text_a", "text_b"}
+
+
+def test_fewer_layers_are_fewer_bytes(config, preprocessor, tmp_path):
+    encoder = kbl.BertEncoder(config, layers=[1, 2], combine="mean", num_hidden_layers=2)
+    kbl.export_saved_model(text_model(preprocessor, encoder, "encoder_outputs"), tmp_path / "1")
+    embeddings = sum(weight.numpy().size for weight in encoder.embeddings.weights)
+    layer = sum(weight.numpy().size for weight in encoder.transformer_layers[0].weights)
+    assert len(encoder.transformer_layers) == 2
+    assert 4 * (embeddings + 2 * layer) <= stored_bytes(tmp_path / "1") <= 1.02 * 4 * (embeddings + 2 * layer)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float16"])
+def test_half_precision_leaves_as_float32(policy, config, preprocessor, tmp_path, saved_model_runner):
+    encoder = kbl.BertEncoder(config, combine="mean", dtype=policy)
+    model = text_model(preprocessor, encoder, "encoder_outputs")
+    kbl.export_saved_model(model, tmp_path / "1")
+    served = saved_model_runner.run(tmp_path / "1", {"text": TEXTS})["encoder_outputs"]
+    assert served.dtype == np.float32
+    expected = np.asarray(model(tf.constant(TEXTS)), "float32")
+    assert np.linalg.norm(served - expected) <= 2e-2 * np.linalg.norm(expected)
+
+
+def test_an_existing_directory_is_kept_unless_overwrite(config, preprocessor, tmp_path):
+    model = text_model(preprocessor, kbl.BertEncoder(config), "pooled_output")
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "mine").write_text("keep")
+    with pytest.raises(FileExistsError, match="does not exist yet. Received: directory=.*overwrite=True"):
+        kbl.export_saved_model(model, tmp_path / "1")
+    assert (tmp_path / "1" / "mine").read_text() == "keep"
+    kbl.export_saved_model(model, tmp_path / "1", overwrite=True)
+    assert not (tmp_path / "1" / "mine").exists()
+    assert (tmp_path / "1" / "saved_model.pb").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_failed_export_leaves_the_old_version_and_nothing_else(config, preprocessor, tmp_path, monkeypatch):
+    model = text_model(preprocessor, kbl.BertEncoder(config), "pooled_output")
+    kbl.export_saved_model(model, tmp_path / "1")
+    before = (tmp_path / "1" / "saved_model.pb").read_bytes()
+    save = tf.saved_model.save
+
+    def dies_halfway(*args, **kwargs):
+        save(*args, **kwargs)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tf.saved_model, "save", dies_halfway)
+    with pytest.raises(OSError, match="disk full"):
+        kbl.export_saved_model(model, tmp_path / "1", overwrite=True)
+    with pytest.raises(OSError, match="disk full"):
+        kbl.export_saved_model(model, tmp_path / "2")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
+    assert (tmp_path / "1" / "saved_model.pb").read_bytes() == before
+
+
+def test_what_cannot_be_exported(config, preprocessor, tmp_path):
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ValueError, match="expects a functional model.*Received: model of class Subclassed"):
+        kbl.export_saved_model(Subclassed(), tmp_path / "1")
+    encoder = kbl.BertEncoder(config, combine="mean")
+    with pytest.raises(ValueError, match="a model on ids whose inputs are named .*with the inputs .*anything"):
+        kbl.export_saved_model(text_model(preprocessor, encoder, "encoder_outputs"), tmp_path / "1", preprocessor)
+    with pytest.raises(ValueError, match="of 8 tokens, and the preprocessor makes 16.*sequence_length=8"):
+        kbl.export_saved_model(ids_model(encoder, ("input_ids",), 8), tmp_path / "1", preprocessor)
+    assert list(tmp_path.iterdir()) == []

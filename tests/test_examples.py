@@ -1,0 +1,97 @@
+"""The examples run as a user runs them, on small input."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import keras_bert_layers as kbl
+
+from .native.saved_model_runner import SavedModelRunner
+from .tfhub_factory import make_tfhub_encoder, make_tfhub_preprocessor
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+def run_example(name: str, *arguments: object, cwd: pathlib.Path) -> str:
+    package = str(pathlib.Path(kbl.__file__).parents[1])
+    environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+    result = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", str(EXAMPLES / name), *map(str, arguments)],
+        cwd=cwd,
+        env={**environment, "PYTHONPATH": package},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def few_tickets(tmp_path: pathlib.Path) -> pathlib.Path:
+    lines = (EXAMPLES / "support_tickets.csv").read_text(encoding="utf-8").splitlines()
+    file = tmp_path / "tickets.csv"
+    # Without the column that says which are held out.
+    file.write_text("\n".join(line.rsplit(",", 1)[0] for line in lines[:41]) + "\n", encoding="utf-8")
+    return file
+
+
+def test_quickstart_on_ones_own_data(minilm_directory, few_tickets, tmp_path, saved_model_runner: SavedModelRunner):
+    output = tmp_path / "serving" / "1"
+    printed = run_example(
+        "quickstart.py",
+        "--model",
+        minilm_directory,
+        "--data",
+        few_tickets,
+        "--output",
+        output,
+        "--epochs",
+        1,
+        cwd=tmp_path,
+    )
+    assert "32 texts to train on, 8 held out, classes: account, billing, delivery, technical" in printed
+    assert "Held-out accuracy:" in printed
+    assert "layer  6" in printed
+    served = printed.split("A fresh process serves it:")[1].split("\n")[1:6]
+    assert all(line.split()[0] in ("account", "billing", "delivery", "technical") for line in served)
+    probabilities = saved_model_runner.run(output, {"text": ["Where is my parcel?"]})["probabilities"]
+    assert probabilities.shape == (1, 4)
+    np.testing.assert_allclose(probabilities.sum(), 1, atol=1e-5)
+
+
+def test_wrap_tfbertmodel(minilm_directory, few_tickets, tmp_path, saved_model_runner: SavedModelRunner):
+    pytest.importorskip("transformers")
+    printed = run_example(
+        "wrap_tfbertmodel.py", "--model", minilm_directory, "--data", few_tickets, "--output", "out/1", cwd=tmp_path
+    )
+    moved = float(printed.split("moved by up to ")[1].split()[0])
+    assert moved > 0
+    assert saved_model_runner.run(tmp_path / "out" / "1", {"text": ["Hello"]})["probabilities"].shape == (1, 4)
+
+
+@pytest.mark.parametrize("own_preprocessor", [True, False])
+def test_wrap_tfhub(own_preprocessor, vocabulary, few_tickets, tmp_path, saved_model_runner: SavedModelRunner):
+    make_tfhub_encoder(tmp_path / "encoder", vocabulary)
+    make_tfhub_preprocessor(tmp_path / "preprocessor", vocabulary)
+    arguments = ["--encoder", "encoder", "--data", few_tickets, "--output", "out/1"]
+    arguments += [] if own_preprocessor else ["--preprocessor", "preprocessor"]
+    run_example("wrap_tfhub.py", *arguments, cwd=tmp_path)
+    assert saved_model_runner.run(tmp_path / "out" / "1", {"text": ["Hello"]})["probabilities"].shape == (1, 4)
+
+
+def test_chinese_features(tmp_path, data_directory):
+    file = data_directory / "vocabularies" / "bert-base-chinese.vocab.txt"
+    printed = run_example("chinese_features.py", "--vocabulary", file, "--output", "features.npz", cwd=tmp_path)
+    # The full-width letters and the Chinese comma stay what they are.
+    assert "[CLS] 今 天 天 气 很 好 ， 我 们 去 公 园 吧 。 [SEP]" in printed
+    features = np.load(tmp_path / "features.npz")
+    assert features["layers"].shape == (3, 5, 32, 64)
+    assert features["cls"].shape == features["pooled"].shape == (3, 64)
+    real = features["mask"]
+    means = (features["tokens"] * real[..., None]).sum(1) / real.sum(1)[:, None]
+    np.testing.assert_allclose(features["mean_of_last_layer"], means, atol=1e-5)
+    np.testing.assert_array_equal(features["layers"][:, -1], features["tokens"])
