@@ -23,7 +23,7 @@ def check_keras() -> None:
         )
     # Read before importing keras: with a backend that is not installed, that import dies with a message of its own.
     backend = os.environ.get("KERAS_BACKEND")
-    if not backend:
+    if not backend or "keras" in sys.modules:
         import keras
 
         backend = keras.backend.backend()

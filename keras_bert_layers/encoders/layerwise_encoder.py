@@ -146,10 +146,13 @@ class LayerwiseEncoder(keras.layers.Layer):
         outputs = {"sequence_output": states.restore(states.hidden_states[self.num_layers]), "mask": mask}
         if self.combination is None:
             outputs["encoder_outputs"] = [states.restore(state) for state in selected]
-        elif self.combination.mode == "stack":
-            outputs["encoder_outputs"] = self.combination([states.restore(state) for state in selected])
         else:
-            outputs["encoder_outputs"] = states.restore(self.combination(selected, training=training))
+            if self.combination.mode == "stack":
+                combined = self.combination([states.restore(state) for state in selected])
+            else:
+                combined = states.restore(self.combination(selected, training=training))
+            # A LayerCombination of the user's own may have another policy.
+            outputs["encoder_outputs"] = tf.cast(combined, self.compute_dtype)
         if self.has_pooler:
             outputs["pooled_output"] = tf.cast(states.pooled_output, self.compute_dtype)
         if self.return_attention_scores:
@@ -210,7 +213,13 @@ class LayerwiseEncoder(keras.layers.Layer):
                     raise ValueError(
                         f"Expected {name!r} to have rows of one length, padded. Received: {name}={value!r}."
                     ) from error
-            dtype = keras.backend.standardize_dtype(value.dtype)
+            if isinstance(value, tf.RaggedTensor) or not hasattr(value, "dtype"):
+                raise ValueError(
+                    f"{type(self).__name__} expects {name!r} to be an array or a tensor with rows of one length, padded. "
+                    f"Received: {name} of type {type(value).__name__}."
+                )
+            # Not standardize_dtype, whose own error for strings names no input.
+            dtype = getattr(value.dtype, "name", str(value.dtype))
             if not ("int" in dtype or (dtype == "bool" and name == names[1])):
                 raise ValueError(
                     f"{type(self).__name__} expects {name!r} to hold integers. Received: {name}.dtype={dtype}. "

@@ -1,8 +1,10 @@
 import math
+import numbers
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
@@ -70,9 +72,12 @@ class LayerCombination(keras.layers.Layer):
         temperature: float = 1.0,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        # Without Keras's own casting, which comes before `call`: a 16-bit policy would cast the states first.
+        super().__init__(autocast=False, **kwargs)
         if mode not in COMBINE_MODES:
             raise ValueError(f"Expected `mode` to be one of {', '.join(COMBINE_MODES)}. Received: mode={mode!r}.")
+        if initial_weights is not None:
+            initial_weights = _floats(initial_weights)
         defaults = {"layer_norm": False, "dropout": 0.0, "initial_weights": None, "temperature": 1.0}
         options = {
             "layer_norm": layer_norm,
@@ -86,22 +91,15 @@ class LayerCombination(keras.layers.Layer):
                 f'These options belong to mode "weighted" alone. Received: mode={mode!r}, {", ".join(given)}. '
                 "Leave them out."
             )
-        if not 0 <= dropout < 1:
+        if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
             raise ValueError(f"Expected `dropout` to be at least 0 and below 1. Received: dropout={dropout!r}.")
-        if not (math.isfinite(temperature) and temperature > 0):
+        if not isinstance(temperature, numbers.Real) or not 0 < temperature < math.inf:
             raise ValueError(f"Expected `temperature` to be positive. Received: temperature={temperature!r}.")
-        if initial_weights is not None:
-            initial_weights = [float(weight) for weight in initial_weights]
-            if not all(math.isfinite(weight) and weight > 0 for weight in initial_weights):
-                raise ValueError(
-                    "Expected `initial_weights` to be positive numbers, one for each layer. "
-                    f"Received: initial_weights={initial_weights!r}. To leave a layer out, do not select it."
-                )
         self.mode = mode
         self.layer_norm = layer_norm
-        self.dropout = dropout
+        self.dropout = float(dropout)
         self.initial_weights = initial_weights
-        self.temperature = temperature
+        self.temperature = float(temperature)
         self.supports_masking = True
         if dropout:
             self.seed_generator = keras.random.SeedGenerator()
@@ -120,11 +118,10 @@ class LayerCombination(keras.layers.Layer):
                 name="w",
                 shape=(len(shapes),),
                 initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype=dtype),
-                autocast=False,
             )
-            self.gamma = self.add_weight(name="gamma", shape=(), initializer="ones", autocast=False)
+            self.gamma = self.add_weight(name="gamma", shape=(), initializer="ones")
         elif self.mode == "attention":
-            self.query = self.add_weight(name="query", shape=(shapes[0][-1],), initializer="zeros", autocast=False)
+            self.query = self.add_weight(name="query", shape=(shapes[0][-1],), initializer="zeros")
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_legacy_tensors(self, inputs)
@@ -133,6 +130,12 @@ class LayerCombination(keras.layers.Layer):
                 "LayerCombination expects a list of at least one tensor, one for each layer. "
                 f"Received: inputs={inputs!r}."
             )
+        others = [value for value in inputs if not hasattr(value, "shape")]
+        if others:
+            raise ValueError(
+                "LayerCombination expects a list of tensors or arrays, one for each layer. "
+                f"Received: a list with {others[0]!r} of type {type(others[0]).__name__} in it."
+            )
         shapes = [tuple(value.shape) for value in inputs]
         if any(
             len(shape) != len(shapes[0])
@@ -140,16 +143,22 @@ class LayerCombination(keras.layers.Layer):
             for shape in shapes
         ):
             raise ValueError(f"LayerCombination expects tensors of one shape. Received: shapes={shapes}.")
+        if self.built and self.mode == "weighted" and len(inputs) != self.w.shape[0]:
+            raise ValueError(
+                f"This LayerCombination has a weight for each of {self.w.shape[0]} layers. "
+                f"Received: a list of {len(inputs)} tensors. Make another LayerCombination for them."
+            )
         return super().__call__(list(inputs), *args, **kwargs)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         states = [ops.cast(state, "float32") for state in inputs]
+        # TensorFlow's softmax, for that of Keras warns of a single layer.
         if self.mode == "weighted":
             output = self._weighted(states, training)
         elif self.mode == "attention":
             stacked = ops.stack(states, axis=-2)
             scores = ops.matmul(stacked, ops.cast(self.query, "float32")) / math.sqrt(stacked.shape[-1])
-            output = ops.squeeze(ops.matmul(ops.expand_dims(ops.softmax(scores), -2), stacked), -2)
+            output = ops.squeeze(ops.matmul(ops.expand_dims(tf.nn.softmax(scores), -2), stacked), -2)
         elif self.mode == "stack":
             output = ops.stack(states, axis=1)
         elif self.mode == "concat":
@@ -171,7 +180,7 @@ class LayerCombination(keras.layers.Layer):
             kept = keras.random.uniform(w.shape, seed=self.seed_generator) >= self.dropout
             # Finite, so that a draw that drops every layer gives equal weights in place of NaN.
             w = ops.where(kept, w, -1e20)
-        weights = ops.unstack(ops.softmax(w) * ops.cast(self.gamma, "float32"), num=len(states))
+        weights = ops.unstack(tf.nn.softmax(w) * ops.cast(self.gamma, "float32"), num=len(states))
         output = 0.0
         for weight, state in zip(weights, states, strict=True):
             if self.layer_norm:
@@ -193,9 +202,9 @@ class LayerCombination(keras.layers.Layer):
         return w / w.sum()
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        if self.mode == "stack" or not previous_mask:
+        if self.mode == "stack":
             return None
-        return previous_mask[0]
+        return next((mask for mask in previous_mask or () if mask is not None), None)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         batch, *middle, hidden = input_shape[0]
@@ -214,3 +223,16 @@ class LayerCombination(keras.layers.Layer):
             "initial_weights": self.initial_weights,
             "temperature": self.temperature,
         }
+
+
+def _floats(weights: Any) -> list[float]:
+    try:
+        values = [float(weight) for weight in weights]
+    except (TypeError, ValueError):
+        values = []
+    if not values or not all(0 < value < math.inf for value in values):
+        raise ValueError(
+            "Expected `initial_weights` to be positive numbers, one for each layer. "
+            f"Received: initial_weights={weights!r}. To leave a layer out, do not select it."
+        )
+    return values

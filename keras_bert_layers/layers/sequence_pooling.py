@@ -2,6 +2,7 @@ import math
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
@@ -17,7 +18,7 @@ class SequencePooling(keras.layers.Layer):
 
     | mode | output |
     |---|---|
-    | `"cls"` | \(h_1\), the state of [CLS] (Devlin et al. 2019) |
+    | `"cls"` | the state of the first position, where [CLS] is (Devlin et al. 2019) |
     | `"mean"` | \(\frac1n \sum_t h_t\) (Reimers and Gurevych 2019) |
     | `"max"` | the largest value of each dimension |
     | `"mean_sqrt_length"` | \(\frac1{\sqrt n} \sum_t h_t\), as `pooling_mode_mean_sqrt_len_tokens` of sentence-transformers |
@@ -52,7 +53,8 @@ class SequencePooling(keras.layers.Layer):
     """  # noqa: E501
 
     def __init__(self, mode: str, exclude_special_tokens: bool = False, normalize: bool = False, **kwargs: Any):
-        super().__init__(**kwargs)
+        # Without Keras's own casting, which comes before `call`: a 16-bit policy would cast the states first.
+        super().__init__(autocast=False, **kwargs)
         if mode not in POOLING_MODES:
             raise ValueError(f"Expected `mode` to be one of {', '.join(POOLING_MODES)}. Received: mode={mode!r}.")
         if mode == "cls" and exclude_special_tokens:
@@ -67,11 +69,11 @@ class SequencePooling(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         if self.mode == "attention":
-            self.query = self.add_weight(name="query", shape=(input_shape[-1],), initializer="zeros", autocast=False)
+            self.query = self.add_weight(name="query", shape=(input_shape[-1],), initializer="zeros")
 
     def __call__(self, inputs: Any, mask: Any = None, special_tokens_mask: Any = None, **kwargs: Any) -> Any:
         refuse_legacy_tensors(self, inputs)
-        if isinstance(inputs, (list, tuple, dict)):
+        if not hasattr(inputs, "shape"):
             raise ValueError(
                 "SequencePooling expects one tensor [batch, sequence, hidden]. "
                 f"Received: inputs of type {type(inputs).__name__}. "
@@ -82,7 +84,8 @@ class SequencePooling(keras.layers.Layer):
                 "SequencePooling expects a tensor [batch, sequence, hidden], or [batch, K, sequence, hidden] for K "
                 f"stacked layers. Received: inputs.shape={tuple(inputs.shape)}."
             )
-        if mask is None and getattr(inputs, "_keras_mask", None) is None:
+        implicit_mask = getattr(inputs, "_keras_mask", None)
+        if mask is None and implicit_mask is None:
             raise ValueError(
                 "SequencePooling must know which tokens are real. Received: mask=None, and inputs without a mask of "
                 "Keras. Pass mask=features['mask'] of the encoder."
@@ -97,8 +100,21 @@ class SequencePooling(keras.layers.Layer):
         masks = {"mask": mask, "special_tokens_mask": special_tokens_mask}
         for name, value in masks.items():
             if isinstance(value, (list, tuple)):
-                masks[name] = ops.convert_to_tensor(value)
+                masks[name] = value = ops.convert_to_tensor(value)
+            self._check_mask(name, implicit_mask if name == "mask" and value is None else value, inputs)
         return super().__call__(inputs, **masks, **kwargs)
+
+    def _check_mask(self, name: str, mask: Any, inputs: Any) -> None:
+        if mask is None:
+            return
+        expected, received = (inputs.shape[0], inputs.shape[-2]), tuple(mask.shape)
+        if len(received) != 2 or any(
+            None not in sizes and sizes[0] != sizes[1] for sizes in zip(expected, received, strict=True)
+        ):
+            raise ValueError(
+                f"SequencePooling expects `{name}` to be [batch, sequence]. Received: {name}.shape={received} for "
+                f"inputs.shape={tuple(inputs.shape)}."
+            )
 
     def call(self, inputs: Any, mask: Any = None, special_tokens_mask: Any = None) -> Any:
         # Keras fills in the implicit mask by itself only where `inputs` is the one tensor of the call.
@@ -117,7 +133,8 @@ class SequencePooling(keras.layers.Layer):
             pooled = ops.where(count > 0, pooled, 0.0)
         elif self.mode == "attention":
             scores = ops.matmul(states, ops.cast(self.query, "float32")) / math.sqrt(states.shape[-1])
-            weights = ops.softmax(ops.where(kept, ops.expand_dims(scores, -1), -1e9), axis=-2)
+            # Not Keras's, which warns of a sequence of one token.
+            weights = tf.nn.softmax(ops.where(kept, ops.expand_dims(scores, -1), -1e9), axis=-2)
             pooled = ops.sum(weights * states, axis=-2)
         else:
             pooled = ops.sum(states, axis=-2)
@@ -125,7 +142,8 @@ class SequencePooling(keras.layers.Layer):
             pooled = pooled / (ops.sqrt(count) if self.mode == "mean_sqrt_length" else count)
         if self.normalize:
             squared = ops.sum(ops.square(pooled), axis=-1, keepdims=True)
-            pooled = pooled * ops.rsqrt(ops.maximum(squared, 1e-24))
+            # Not a small number under the root alone, which gives a vector of zeros a gradient of 1e12.
+            pooled = ops.where(squared > 1e-24, pooled * ops.rsqrt(ops.maximum(squared, 1e-24)), 0.0)
         return ops.cast(pooled, self.compute_dtype)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:

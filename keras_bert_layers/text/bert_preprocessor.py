@@ -12,7 +12,8 @@ from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
 from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
-from keras_bert_layers.text.packing import pack
+from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, pack, pad
+from keras_bert_layers.text.preprocessor_module import PreprocessorModule
 from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
 
 
@@ -20,30 +21,43 @@ from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
 class BertPreprocessor(TextLayer):
     """Texts -> the ids that a BERT encoder takes, as a Keras layer.
 
-    `[CLS] text [SEP]`, or `[CLS] first [SEP] second [SEP]` for pairs (Devlin et al. 2019, section 3), cut and padded to
-    one length. A text too long is cut at its end; of a pair the longer text is cut first. Works inside a functional
-    model, in `dataset.map`, eagerly, and exported. The vocabulary is inside the layer, its `.keras` file and its
-    exports.
+    `[CLS] text [SEP]`, or `[CLS] first [SEP] second [SEP]` for pairs (Devlin et al. 2019, section 3), cut and padded:
+    ids, type ids and mask are those of Hugging Face's `BertTokenizerFast(..., split_special_tokens=True)`. Works inside
+    a functional model, in `dataset.map`, eagerly, and exported. The vocabulary is inside the layer, its `.keras` file
+    and its exports.
 
     Args:
         vocabulary: path of a `vocab.txt`, or the list of its tokens.
         lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text: as in `BertTokenizer`.
-        sequence_length: length of the rows, at least 3.
-        return_special_tokens_mask: whether the output has `special_tokens_mask` too, for
+        sequence_length: the longest row, at least 3.
+        truncation: what is cut of a pair that is too long: `"longest_first"` (of more than two segments too),
+            `"only_first"` or `"only_second"`.
+        padding: `"max_length"`, rows of `sequence_length`; or `"longest"`, rows as long as the longest of the batch.
+        pad_to_multiple_of: with `"longest"`: round that up to a multiple, at most to `sequence_length`.
+        sequence_buckets: with `"longest"`: round that up to the next of these ascending lengths, the last of which is
+            `sequence_length`, so that XLA compiles few shapes.
+        return_special_tokens_mask: whether the output has `special_tokens_mask`, for
             `SequencePooling(exclude_special_tokens=True)`.
+        return_offsets: `"bytes"` or `"characters"`: the output has `offsets`, where each token stands in its text; of
+            words, in its word. None leaves them out.
+        return_word_ids: whether the output has `word_ids`, for `WordPooling`.
+        long_documents: whether `sequence_length` may be longer than the checkpoint's positions, for `WindowedEncoder`.
         **kwargs: `name` of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: a str (a batch of one), a list of str, a NumPy array or a tensor `[batch]` of strings; or a tuple of two
-            of these, the segments of pairs.
+        inputs: a str (a batch of one), a list of str, a NumPy array or a tensor `[batch]` of strings; or a tuple of
+            these, the segments of pairs. Texts that are split into words already: a list of lists, a ragged tensor
+            `[batch, (words)]`, or a tensor `[batch, words]` filled up with empty strings.
 
     Returns:
-        A dict of int32 tensors `[batch, sequence_length]`: `input_word_ids`, `input_mask` (1 on real tokens) and
-        `input_type_ids` (0 on the first segment, 1 on the second), and on request `special_tokens_mask` (1 on [CLS],
-        [SEP] and padding).
+        A dict of int32 tensors `[batch, tokens]`: `input_word_ids`, `input_mask` (1 on real tokens) and
+        `input_type_ids` (the number of the segment, from 0), and on request `special_tokens_mask` (1 on [CLS], [SEP]
+        and padding), `word_ids` (the number of the word in its segment, -1 on special tokens) and `offsets`
+        `[batch, tokens, 2]` (start and end, 0 on special tokens).
 
     Raises:
-        ValueError: for a sequence length below 3, a vocabulary without special tokens, inputs of another rank.
+        ValueError: for a sequence length below 3, a vocabulary without special tokens, options that do not go together,
+            inputs of another rank.
         TypeError: for inputs that are no text.
 
     Example:
@@ -56,6 +70,8 @@ class BertPreprocessor(TextLayer):
     [[0, 0, 0, 1, 1, 0]]
     """
 
+    ranks = (1, 2)
+
     def __init__(
         self,
         vocabulary: str | os.PathLike[str] | Sequence[str],
@@ -64,7 +80,14 @@ class BertPreprocessor(TextLayer):
         tokenize_chinese_chars: bool = True,
         special_tokens_in_text: bool = False,
         sequence_length: int = 128,
+        truncation: str = "longest_first",
+        padding: str = "max_length",
+        pad_to_multiple_of: int | None = None,
+        sequence_buckets: Sequence[int] | None = None,
         return_special_tokens_mask: bool = False,
+        return_offsets: str | None = None,
+        return_word_ids: bool = False,
+        long_documents: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -72,7 +95,43 @@ class BertPreprocessor(TextLayer):
             vocabulary, lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text
         )
         self.sequence_length = check_sequence_length(sequence_length)
+        if truncation not in TRUNCATIONS:
+            raise ValueError(
+                f"Expected `truncation` to be one of {', '.join(TRUNCATIONS)}. Received: truncation={truncation!r}."
+            )
+        if padding not in ("max_length", "longest"):
+            raise ValueError(f"Expected `padding` to be max_length or longest. Received: padding={padding!r}.")
+        if padding == "max_length" and (pad_to_multiple_of is not None or sequence_buckets is not None):
+            raise ValueError(
+                "`pad_to_multiple_of` and `sequence_buckets` round up the longest row of a batch. Received: "
+                f"padding='max_length', pad_to_multiple_of={pad_to_multiple_of!r}, "
+                f"sequence_buckets={sequence_buckets!r}. Add padding='longest'."
+            )
+        if pad_to_multiple_of is not None and (sequence_buckets is not None or pad_to_multiple_of < 1):
+            raise ValueError(
+                "Expected `pad_to_multiple_of` to be a positive int, without `sequence_buckets`. "
+                f"Received: pad_to_multiple_of={pad_to_multiple_of!r}, sequence_buckets={sequence_buckets!r}."
+            )
+        if sequence_buckets is not None:
+            sequence_buckets = [check_sequence_length(length) for length in sequence_buckets]
+            if sequence_buckets != sorted(set(sequence_buckets)) or sequence_buckets[-1:] != [sequence_length]:
+                raise ValueError(
+                    "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`. "
+                    f"Received: sequence_buckets={sequence_buckets!r}, sequence_length={sequence_length}."
+                )
+        if return_offsets not in (None, "bytes", "characters"):
+            raise ValueError(
+                "Expected `return_offsets` to be None, bytes or characters. "
+                f"Received: return_offsets={return_offsets!r}."
+            )
+        self.truncation = truncation
+        self.padding = padding
+        self.pad_to_multiple_of = pad_to_multiple_of
+        self.sequence_buckets = sequence_buckets
         self.return_special_tokens_mask = return_special_tokens_mask
+        self.return_offsets = return_offsets
+        self.return_word_ids = return_word_ids
+        self.long_documents = long_documents
 
     @classmethod
     def from_pretrained(
@@ -80,22 +139,21 @@ class BertPreprocessor(TextLayer):
         source: Any,
         sequence_length: int = 128,
         *,
-        return_special_tokens_mask: bool = False,
-        special_tokens_in_text: bool = False,
-        name: str | None = None,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        **kwargs: Any,
     ) -> "BertPreprocessor":
         """Makes a preprocessor with the tokenizer of a checkpoint.
 
         Args:
             source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a TF Hub encoder
                 (directory or loaded object), whose `vocab_file` and `do_lower_case` are read.
-            sequence_length: length of the rows, from 3 to the checkpoint's number of positions.
-            return_special_tokens_mask, special_tokens_in_text, name: as in the constructor.
+            sequence_length: the longest row, from 3 to the checkpoint's number of positions (beyond it with
+                `long_documents=True`).
             revision, cache_dir, token, local_files_only: as in `BertEncoder.from_pretrained`.
+            **kwargs: the other arguments of the constructor, but those that the checkpoint's tokenizer sets.
 
         Returns:
             The `BertPreprocessor`.
@@ -116,47 +174,109 @@ class BertPreprocessor(TextLayer):
             "token": token,
             "local_files_only": local_files_only,
         }
-        check_sequence_length(sequence_length, limit=_number_of_positions(source, download))
-        tokenizer = BertTokenizer.from_pretrained(source, **download)
-        return cls(
-            tokenizer.vocabulary,
-            lowercase=tokenizer.lowercase,
-            strip_accents=tokenizer.strip_accents,
-            tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
-            special_tokens_in_text=special_tokens_in_text,
-            sequence_length=sequence_length,
-            return_special_tokens_mask=return_special_tokens_mask,
-            name=name,
-        )
+        long_documents = kwargs.get("long_documents", False)
+        check_sequence_length(sequence_length, None if long_documents else _number_of_positions(source, download))
+        special_tokens_in_text = kwargs.pop("special_tokens_in_text", False)
+        tokenizer = BertTokenizer.from_pretrained(
+            source, special_tokens_in_text=special_tokens_in_text, **download
+        ).get_config()
+        return cls(**tokenizer, sequence_length=sequence_length, **kwargs)
 
     def call(self, inputs: Any) -> dict[str, Any]:
-        segments = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-        tokenizer = self.tokenizer
+        texts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+        if self.truncation == "only_second" and len(texts) == 1:
+            raise ValueError(
+                "truncation='only_second' expects pairs. Received: one text. Call the layer on a tuple of two, or make "
+                "it with truncation='longest_first'."
+            )
         # Strings live on the host, also where the rest of a graph is placed on a GPU.
         with tf.device("CPU:0"):
-            outputs = pack(
-                [tokenizer.tokenize(segment) for segment in segments],
-                self.sequence_length,
-                tokenizer.cls_token_id,
-                tokenizer.sep_token_id,
-                tokenizer.pad_token_id,
-            )
-        if not self.return_special_tokens_mask:
-            del outputs["special_tokens_mask"]
+            return self.pack_segments([self._features(text) for text in texts], self.sequence_length)
+
+    def _features(self, texts: tf.Tensor | tf.RaggedTensor) -> dict[str, tf.RaggedTensor]:
+        """Texts, or words of texts -> what is known of each word piece, ragged `[batch, (word pieces)]`."""
+        if isinstance(texts, tf.Tensor) and texts.shape.rank == 2:
+            texts = tf.RaggedTensor.from_tensor(texts)
+        if self.return_offsets is None:
+            features = {"ids": self.tokenizer.tokenize(texts)}
+        else:
+            ids, starts, ends = self.tokenizer.tokenize_with_offsets(texts, unit=self.return_offsets)
+            features = {"ids": ids, "starts": starts, "ends": ends}
+        if isinstance(texts, tf.RaggedTensor):
+            ids = features["ids"]
+            word_numbers = tf.ragged.range(tf.cast(texts.row_lengths(), tf.int32)).values
+            features["word_ids"] = ids.with_flat_values(tf.gather(word_numbers, ids.values.value_rowids()))
+            return {name: feature.merge_dims(1, 2) for name, feature in features.items()}
+        if self.return_word_ids:
+            features["word_ids"] = self.tokenizer.word_ids(features["ids"])
+        return features
+
+    def pack_segments(
+        self, segments: list[dict[str, tf.RaggedTensor]], sequence_length: int | tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Cuts, joins and pads word pieces, the second half of a call.
+
+        Args:
+            segments: for each segment `ids` and what else is returned of its word pieces (`starts`, `ends`,
+                `word_ids`), ragged int32 `[batch, (word pieces)]`.
+            sequence_length: the longest row.
+
+        Returns:
+            As a call.
+        """
+        tokenizer = self.tokenizer
+        special_values = {"ids": (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)}
+        if self.return_offsets is not None:
+            special_values |= {"starts": (0, 0, 0), "ends": (0, 0, 0)}
+        if self.return_word_ids:
+            special_values["word_ids"] = (-1, -1, -1)
+        packed, ends = pack(segments, sequence_length - 1 - len(segments), self.truncation, special_values)
+        length = sequence_length
+        if self.padding == "longest":
+            longest = tf.cast(tf.reduce_max(tf.concat([ends[-1] + 1, [len(segments) + 1]], 0)), tf.int32)
+            if self.sequence_buckets is not None:
+                longest = bucket_length(longest, tuple(self.sequence_buckets))
+            elif self.pad_to_multiple_of is not None:
+                longest = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
+            length = tf.minimum(longest, sequence_length)
+        padded = pad(packed, ends, length, special_values)
+        outputs = {
+            "input_word_ids": padded["ids"],
+            "input_mask": padded["mask"],
+            "input_type_ids": padded["type_ids"],
+        }
+        if self.return_special_tokens_mask:
+            outputs["special_tokens_mask"] = padded["special_tokens_mask"]
+        if self.return_word_ids:
+            outputs["word_ids"] = padded["word_ids"]
+        if self.return_offsets is not None:
+            outputs["offsets"] = tf.stack([padded["starts"], padded["ends"]], axis=-1)
         return outputs
 
     def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
-        outputs = super().compute_output_spec(inputs)
-        if self.return_special_tokens_mask:
-            outputs["special_tokens_mask"] = KerasTensor(outputs["input_mask"].shape, "int32")
+        batch = keras.tree.flatten(inputs)[0].shape[0]
+        shape = (batch, self.sequence_length if self.padding == "max_length" else None)
+        names = ["input_word_ids", "input_mask", "input_type_ids"]
+        names += ["special_tokens_mask"] if self.return_special_tokens_mask else []
+        names += ["word_ids"] if self.return_word_ids else []
+        outputs = {name: KerasTensor(shape, "int32") for name in names}
+        if self.return_offsets is not None:
+            outputs["offsets"] = KerasTensor((*shape, 2), "int32")
         return outputs
 
     def export(self, directory: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Writes the preprocessor as a SavedModel of its own, which needs no vocabulary file.
 
-        Loaded with `tf.saved_model.load` (after `import tensorflow_text`, which brings its operations), it is called on
-        a string tensor `[batch]`, or on a tuple of two if the layer was called on pairs. The signature
-        `serving_default` has the input `text`, or `text_a` and `text_b`.
+        It keeps TF Hub's contract for text preprocessors and so works with any TF Hub BERT encoder. Loaded with
+        `tf.saved_model.load` (after `import tensorflow_text`, which brings its operations) it has
+
+        - the call on a string tensor `[batch]`, or on a tuple of two if this layer was called on pairs: ids as here;
+        - `tokenize(texts)`: ids, ragged int32 `[batch, (words), (word pieces)]`;
+        - `tokenize.get_special_tokens_dict()`: `vocab_size` and the ids of the special tokens;
+        - `tokenize_with_offsets(texts)`: the ids and, in bytes of the text, their starts and ends (int64);
+        - `bert_pack_inputs(segments, seq_length=n)`: a list of one or two of what `tokenize` returns -> ids;
+
+        and the signature `serving_default` with the input `text`, or `text_a` and `text_b`.
 
         Args:
             directory: where to write.
@@ -172,25 +292,23 @@ class BertPreprocessor(TextLayer):
         tf.saved_model.load("preprocessor")(tf.constant(["a text"]))
         ```
         """
-        names = ["text"] if self.number_of_texts() == 1 else ["text_a", "text_b"]
-        module = tf.Module()
-        module.__call__ = tf.function(self.call)
-        specs = [tf.TensorSpec([None], tf.string, name) for name in names]
-        module.__call__.get_concrete_function(specs[0] if len(specs) == 1 else tuple(specs))
-
-        def serve(**texts: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self.call([texts[name] for name in names])
-
-        signature = tf.function(serve).get_concrete_function(**dict(zip(names, specs, strict=True)))
         with atomic_directory(directory, overwrite) as work:
-            tf.saved_model.save(module, os.fspath(work), signatures={"serving_default": signature})
+            module = PreprocessorModule(self, self.number_of_texts())
+            tf.saved_model.save(module, os.fspath(work), signatures={"serving_default": module.serve})
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             **self.tokenizer.get_config(),
             "sequence_length": self.sequence_length,
+            "truncation": self.truncation,
+            "padding": self.padding,
+            "pad_to_multiple_of": self.pad_to_multiple_of,
+            "sequence_buckets": self.sequence_buckets,
             "return_special_tokens_mask": self.return_special_tokens_mask,
+            "return_offsets": self.return_offsets,
+            "return_word_ids": self.return_word_ids,
+            "long_documents": self.long_documents,
         }
 
 

@@ -90,8 +90,10 @@ class BertTokenizer:
             self._placeholders = {token: c for token, c in _PLACEHOLDERS.items() if token in self._ids}
         self._unknown_word = self._placeholders.get("[UNK]", "[UNK]")
         words = [self._placeholders.get(token, token) for token in self.vocabulary]
-        # Tokens that no text has and that the trie cannot hold give way to others that no text has.
-        words = [word if word and "\0" not in word else f"[ {i}]" for i, word in enumerate(words)]
+        # Tokens that no word can have, and over which tf.text stumbles, give way to others that no word can have. One
+        # more gives its trie a letter where the vocabulary has none.
+        words = [word if _can_be_in_a_word(word) else f"[[{i}]]" for i, word in enumerate(words)]
+        words.append(_OTHER_PRIVATE_CHARACTER)
         characters = frozenset().union(*words)
         table = normalization_table(lowercase, strips, tokenize_chinese_chars, kept=tuple(self._placeholders.values()))
         with tf.init_scope():
@@ -456,7 +458,7 @@ class BertTokenizer:
         for token, placeholder in self._placeholders.items():
             lengths = tf.where(codes.values == ord(placeholder), tf.constant(len(token), tf.int64), lengths)
         ends_there = tf.concat([[0], tf.cumsum(lengths)], 0)
-        text_start = tf.gather(codes.row_starts(), row)
+        text_start = tf.gather(characters.row_character, row)
         before_text = tf.gather(ends_there, text_start)
         starts = tf.gather(ends_there, text_start + starts) - before_text
         ends = tf.gather(ends_there, text_start + ends) - before_text
@@ -489,20 +491,27 @@ class _Characters:
 
     def __init__(self, text: tf.Tensor):
         self.codes, starts = tf.strings.unicode_decode_with_offsets(text, "UTF-8")
-        # Each row gets its length as one more start, where the character after the last would be.
         lengths = tf.cast(tf.strings.length(text), tf.int64)
-        self.starts = tf.concat([starts, lengths[:, tf.newaxis]], axis=1)
-        self.row_byte = tf.cumsum(lengths + 1, exclusive=True)
-        self.flat_starts = self.starts.values + tf.gather(self.row_byte, self.starts.value_rowids())
+        self.row_byte = tf.cumsum(lengths, exclusive=True)
+        self.row_character = self.codes.row_starts()
+        # Counted through all texts, a character ends where the next one starts.
+        starts = starts.values + tf.gather(self.row_byte, starts.value_rowids())
+        self.boundaries = tf.concat([starts, [tf.reduce_sum(lengths)]], axis=0)
 
     def at_byte(self, row: tf.Tensor, byte: tf.Tensor) -> tf.Tensor:
         """Return the number, within its text, of the character that has a byte."""
-        found = tf.searchsorted(self.flat_starts, byte + tf.gather(self.row_byte, row), side="right", out_type=tf.int64)
-        return found - 1 - tf.gather(self.starts.row_starts(), row)
+        found = tf.searchsorted(self.boundaries, byte + tf.gather(self.row_byte, row), side="right", out_type=tf.int64)
+        return found - 1 - tf.gather(self.row_character, row)
 
     def first_byte(self, row: tf.Tensor, character: tf.Tensor) -> tf.Tensor:
-        """Return the first byte of a character."""
-        return tf.gather(self.starts.values, tf.gather(self.starts.row_starts(), row) + character)
+        """Return the first byte, within its text, of a character."""
+        boundary = tf.gather(self.boundaries, tf.gather(self.row_character, row) + character)
+        return boundary - tf.gather(self.row_byte, row)
+
+
+def _can_be_in_a_word(token: str) -> bool:
+    body = token.removeprefix("##")
+    return body != "" and not any(character.isspace() or character == "\0" for character in body)
 
 
 def _split_words(normalized: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:

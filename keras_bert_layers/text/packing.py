@@ -1,80 +1,150 @@
-"""Word pieces of one or two segments -> one row of ids: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`."""
+"""Word pieces of the segments of a text -> one row: `[CLS] a [SEP]`, `[CLS] a [SEP] b [SEP]`, and so on."""
 
 import tensorflow as tf
 
+TRUNCATIONS = ("longest_first", "only_first", "only_second")
 
-def truncated_lengths(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Says how much of each text of a pair is kept: the longest is cut first, until both fit.
 
-    Equal to truncation `"longest_first"` of Hugging Face's `tokenizers`: the shorter text is kept whole where it fits
-    into its half; else each gets half, and the odd place goes to the second, or to the first where that is the longer.
+def kept_lengths(lengths: list[tf.Tensor], room: int, truncation: str = "longest_first") -> list[tf.Tensor]:
+    """Says how much of each segment is kept, so that all fit.
+
+    For one or two segments equal to Hugging Face's `tokenizers`. With `"longest_first"` the shorter text of a pair is
+    kept whole where it fits into its half; else each gets half, and the odd place goes to the second, or to the first
+    where that is the longer. More than two segments get the same number of places each, as far as they need them; what
+    is left over goes to the first ones. `"only_first"` and `"only_second"` cut that segment alone; where it is cut to
+    nothing and the rest is still too long (there the reference raises), the others are cut like `"longest_first"`.
 
     Args:
-        first, second: integer `[batch]`, numbers of word pieces.
-        room: places for both.
+        lengths: integer tensors `[batch]`, the numbers of word pieces of each segment.
+        room: places for all of them.
+        truncation: one of `TRUNCATIONS`.
 
     Returns:
-        Two integer tensors `[batch]`, whose sum is at most `room`.
+        Integer tensors `[batch]`, whose sum is at most `room`.
 
     Example:
 
-    >>> [lengths.numpy().tolist() for lengths in truncated_lengths(tf.constant([2, 9]), tf.constant([9, 9]), room=7)]
+    >>> first, second = tf.constant([2, 9]), tf.constant([9, 9])
+    >>> [kept.numpy().tolist() for kept in kept_lengths([first, second], room=7)]
     [[2, 3], [5, 4]]
+    >>> [kept.numpy().tolist() for kept in kept_lengths([first, second], room=10, truncation="only_second")]
+    [[2, 9], [8, 1]]
     """
+    room = tf.cast(room, lengths[0].dtype)
+    if truncation != "longest_first":
+        cut = 0 if truncation == "only_first" else 1
+        others = tf.add_n([length for number, length in enumerate(lengths) if number != cut] or [0 * lengths[0]])
+        lengths = list(lengths)
+        lengths[cut] = tf.clip_by_value(room - others, 0, lengths[cut])
+    if len(lengths) == 1:
+        return [tf.minimum(lengths[0], room)]
+    if len(lengths) == 2:
+        return _kept_of_a_pair(lengths[0], lengths[1], room)
+    stacked = tf.stack(lengths, axis=1)
+    levels = tf.range(room + 1)
+    filled = tf.reduce_sum(tf.minimum(stacked[:, :, None], levels), axis=1)
+    level = tf.reduce_sum(tf.cast(filled <= room, room.dtype), axis=1, keepdims=True) - 1
+    kept = tf.minimum(stacked, level)
+    left = room - tf.reduce_sum(kept, axis=1, keepdims=True)
+    wants_more = tf.cast(stacked > level, room.dtype)
+    kept += tf.where(tf.cumsum(wants_more, axis=1) <= left, wants_more, 0)
+    return tf.unstack(kept, axis=1, num=len(lengths))
+
+
+def _kept_of_a_pair(first: tf.Tensor, second: tf.Tensor, room: tf.Tensor) -> list[tf.Tensor]:
     shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
-    half = tf.cast(room // 2, shorter.dtype)
-    room = tf.cast(room, shorter.dtype)
     kept_longer = tf.minimum(longer, tf.where(shorter > room, shorter, tf.maximum(shorter, room - shorter)))
     both_cut = tf.minimum(shorter, room) + kept_longer > room
-    kept_shorter = tf.where(both_cut, half, shorter)
-    kept_longer = tf.where(both_cut, room - half, kept_longer)
+    kept_shorter = tf.where(both_cut, room // 2, shorter)
+    kept_longer = tf.where(both_cut, room - room // 2, kept_longer)
     fits = first + second <= room
-    kept_first = tf.where(first > second, kept_longer, kept_shorter)
-    kept_second = tf.where(first > second, kept_shorter, kept_longer)
-    return tf.where(fits, first, kept_first), tf.where(fits, second, kept_second)
+    return [
+        tf.where(fits, first, tf.where(first > second, kept_longer, kept_shorter)),
+        tf.where(fits, second, tf.where(first > second, kept_shorter, kept_longer)),
+    ]
 
 
 def pack(
-    segments: list[tf.RaggedTensor], sequence_length: int, cls_id: int, sep_id: int, pad_id: int
-) -> dict[str, tf.Tensor]:
-    """Puts the segments of each row together, cuts and pads them.
+    segments: list[dict[str, tf.RaggedTensor]],
+    room: int,
+    truncation: str,
+    special_values: dict[str, tuple[int, int, int]],
+) -> tuple[dict[str, tf.RaggedTensor], list[tf.Tensor]]:
+    """Cuts the segments of each text and puts them together between special tokens.
 
     Args:
-        segments: one or two ragged int32 tensors `[batch, (word pieces)]`.
-        sequence_length: the length of the rows.
-        cls_id, sep_id, pad_id: ids of the special tokens.
+        segments: for each segment its features, ragged int32 `[batch, (word pieces)]`: `ids` and others of that shape.
+        room: places for word pieces.
+        truncation: one of `TRUNCATIONS`.
+        special_values: for each feature its value at [CLS], at [SEP] and at padding.
 
     Returns:
-        `input_word_ids`, `input_mask`, `input_type_ids` and `special_tokens_mask`, each int32
-        `[batch, sequence_length]`. The last is 1 on [CLS], [SEP] and padding, as Hugging Face's.
+        The features, ragged int32 `[batch, (tokens)]`, and the column of each segment's [SEP], integers `[batch]`.
     """
-    room = sequence_length - 1 - len(segments)
+    lengths = kept_lengths([segment["ids"].row_lengths() for segment in segments], room, truncation)
     if len(segments) == 1:
-        segments = [segments[0][:, :room]]
+        segments = [{name: feature[:, :room] for name, feature in segments[0].items()}]
     else:
-        lengths = truncated_lengths(segments[0].row_lengths(), segments[1].row_lengths(), room)
-        segments = [_first(segment, length) for segment, length in zip(segments, lengths, strict=True)]
-    batch = segments[0].nrows()
-    sep = tf.fill([batch, 1], sep_id)
-    ids = [tf.fill([batch, 1], cls_id)]
-    for segment in segments:
-        ids += [segment, sep]
-    word_ids = tf.concat(ids, axis=1)
-    lengths = word_ids.row_lengths()
-    columns = tf.range(sequence_length, dtype=lengths.dtype)[None, :]
-    # [SEP] ends each segment; what stands after the first one belongs to the second.
-    first_end = 1 + segments[0].row_lengths()[:, None]
-    mask = columns < lengths[:, None]
-    special = (columns == 0) | (columns == first_end) | (columns >= lengths[:, None] - 1)
+        kept = [
+            tf.ragged.range(segment["ids"].row_lengths()) < length[:, None]
+            for segment, length in zip(segments, lengths, strict=True)
+        ]
+        segments = [
+            {name: tf.ragged.boolean_mask(feature, mask) for name, feature in segment.items()}
+            for segment, mask in zip(segments, kept, strict=True)
+        ]
+    batch = segments[0]["ids"].nrows()
+    packed = {}
+    for name, (cls, sep, _) in special_values.items():
+        parts: list[tf.Tensor | tf.RaggedTensor] = [tf.fill([batch, 1], cls)]
+        for segment in segments:
+            parts += [segment[name], tf.fill([batch, 1], sep)]
+        packed[name] = tf.concat(parts, axis=1)
+    ends = tf.unstack(tf.cumsum(tf.stack(lengths, axis=1) + 1, axis=1), axis=1, num=len(lengths))
+    return packed, ends
+
+
+def pad(
+    packed: dict[str, tf.RaggedTensor],
+    ends: list[tf.Tensor],
+    length: int | tf.Tensor,
+    special_values: dict[str, tuple[int, int, int]],
+) -> dict[str, tf.Tensor]:
+    """Pads what `pack` returned, and says what stands where.
+
+    Args:
+        packed, ends: what `pack` returned.
+        length: the length of the rows.
+        special_values: as for `pack`.
+
+    Returns:
+        int32 tensors `[batch, length]`: the features, `mask` (1 on real tokens), `type_ids` (the number of the segment)
+        and `special_tokens_mask` (1 on [CLS], [SEP] and padding, as Hugging Face's).
+    """
+    columns = tf.range(tf.cast(length, ends[0].dtype))[None, :]
+    real = columns <= ends[-1][:, None]
+    special = (columns == 0) | ~real
+    type_ids = tf.zeros_like(real, tf.int32)
+    for number, end in enumerate(ends):
+        special |= columns == end[:, None]
+        if number + 1 < len(ends):
+            type_ids += tf.cast(real & (columns > end[:, None]), tf.int32)
+    shape = [None, length] if isinstance(length, int) else tf.stack([-1, length])
     return {
-        "input_word_ids": word_ids.to_tensor(pad_id, shape=[None, sequence_length]),
-        "input_mask": tf.cast(mask, tf.int32),
-        "input_type_ids": tf.cast(mask & (columns > first_end), tf.int32),
+        **{name: feature.to_tensor(special_values[name][2], shape=shape) for name, feature in packed.items()},
+        "mask": tf.cast(real, tf.int32),
+        "type_ids": type_ids,
         "special_tokens_mask": tf.cast(special, tf.int32),
     }
 
 
-def _first(segment: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
-    """The first `lengths[i]` values of each row i."""
-    positions = tf.ragged.range(segment.row_lengths())
-    return tf.ragged.boolean_mask(segment, positions < tf.cast(lengths, positions.dtype)[:, None])
+def bucket_length(longest: tf.Tensor, buckets: tuple[int, ...]) -> tf.Tensor:
+    """Returns the smallest of the ascending `buckets` that holds `longest` tokens; int32 scalar.
+
+    Example:
+
+    >>> int(bucket_length(tf.constant(33), (32, 64, 128)))
+    64
+    """
+    bucket = tf.searchsorted(tf.constant(buckets), [tf.cast(longest, tf.int32)], side="left")[0]
+    return tf.gather(tf.constant(buckets), tf.minimum(bucket, len(buckets) - 1))

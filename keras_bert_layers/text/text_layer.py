@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -17,6 +18,8 @@ class TextLayer(keras.layers.Layer):
     """
 
     sequence_length: int
+    # 2: texts that are split into words.
+    ranks: tuple[int, ...] = (1,)
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -31,7 +34,7 @@ class TextLayer(keras.layers.Layer):
         return super().__call__(segments, *args, **kwargs)
 
     def number_of_texts(self) -> int:
-        """Says whether the layer was called on texts (1) or on pairs (2); before any call, 1.
+        """Says whether the layer was called on texts (1), on pairs (2) or on more segments; before any call, 1.
 
         Raises:
             ValueError: if it was called on both.
@@ -46,23 +49,19 @@ class TextLayer(keras.layers.Layer):
         return max(self._numbers_of_texts, default=1)
 
     def _segments(self, inputs: Any) -> Any:
-        """Texts in any form -> a string tensor `[batch]`, or a tuple of two of them."""
-        is_pair = isinstance(inputs, tuple) or (
+        """Texts in any form -> a string tensor, or a tuple of them, one for each segment."""
+        is_tuple = isinstance(inputs, tuple) or (
             isinstance(inputs, list) and bool(inputs) and all(_is_tensor(value) for value in inputs)
         )
-        if not is_pair:
+        if not is_tuple:
             return self._texts(inputs)
-        if len(inputs) not in (1, 2):
-            raise ValueError(
-                f"{type(self).__name__} expects one text or a tuple of two, the segments of a pair. "
-                f"Received: a {type(inputs).__name__} of {len(inputs)}. A batch of texts is a list of str."
-            )
         segments = tuple(self._texts(value) for value in inputs)
-        batches = {segment.shape[0] for segment in segments} - {None}
-        if len(batches) > 1:
+        batches = [segment.shape[0] for segment in segments]
+        if not segments or len(set(batches) - {None}) > 1:
             raise ValueError(
-                f"{type(self).__name__} expects as many second texts as first ones. "
-                f"Received: {' and '.join(str(segment.shape[0]) for segment in segments)} texts."
+                f"{type(self).__name__} expects a tuple to hold the segments of texts, as many second texts as first "
+                f"ones. Received: a tuple with {' and '.join(map(str, batches)) or 'no'} texts. "
+                "A batch of texts is a list of str."
             )
         return segments if len(segments) > 1 else segments[0]
 
@@ -70,14 +69,16 @@ class TextLayer(keras.layers.Layer):
         if isinstance(texts, (str, bytes)):
             texts = [texts]
         if isinstance(texts, (list, np.ndarray)):
-            array = np.asarray(texts, dtype=object)
-            wrong = next((text for text in array.ravel() if not isinstance(text, (str, bytes))), None)
+            wrong = next((text for text in _leaves(texts) if not isinstance(text, (str, bytes))), None)
             if wrong is not None:
                 raise TypeError(
                     f"{type(self).__name__} expects texts, as str. "
                     f"Received: {wrong!r} of type {type(wrong).__name__} among them."
                 )
-            texts = tf.constant(array, dtype="string")
+            if any(isinstance(text, (list, tuple)) for text in texts):
+                texts = tf.ragged.constant(texts, dtype="string", ragged_rank=1)
+            else:
+                texts = tf.constant(np.asarray(texts, dtype=object), dtype="string")
         if not _is_tensor(texts):
             raise TypeError(
                 f"{type(self).__name__} expects a str, a list of str, an array or a tensor of strings, or a tuple of "
@@ -88,9 +89,11 @@ class TextLayer(keras.layers.Layer):
                 f"{type(self).__name__} expects strings. Received: inputs.dtype={texts.dtype}. "
                 "In a functional model: keras.Input(shape=(), dtype='string')."
             )
-        if len(texts.shape) != 1:
+        if len(texts.shape) not in self.ranks:
+            words = " or of words [batch, words]" if 2 in self.ranks else ""
             raise ValueError(
-                f"{type(self).__name__} expects a batch of texts [batch]. Received: inputs.shape={tuple(texts.shape)}. "
+                f"{type(self).__name__} expects a batch of texts [batch]{words}. "
+                f"Received: inputs.shape={tuple(texts.shape)}. "
                 "Use keras.Input(shape=(), dtype='string') in a model, and dataset.batch(...) before dataset.map(...)."
             )
         return texts
@@ -98,6 +101,14 @@ class TextLayer(keras.layers.Layer):
     def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
         batch = keras.tree.flatten(inputs)[0].shape[0]
         return {name: KerasTensor((batch, self.sequence_length), "int32") for name in OUTPUT_NAMES}
+
+
+def _leaves(texts: Any) -> Iterator[Any]:
+    for text in texts:
+        if isinstance(text, (list, tuple, np.ndarray)):
+            yield from _leaves(text)
+        else:
+            yield text
 
 
 def _is_tensor(value: Any) -> bool:

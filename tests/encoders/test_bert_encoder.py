@@ -12,7 +12,6 @@ from .tiny_encoders import (
     SIZES,
     as_graph,
     assert_same,
-    make_encoder,
     make_ids,
     make_tf_model,
     randomize,
@@ -305,8 +304,7 @@ class TestConstruction:
     def test_a_dict_for_a_configuration(self):
         assert BertEncoder(dict(SIZES)).config == BertConfig(**SIZES)
 
-    def test_longer_than_its_positions(self, tfhub_directory):
-        encoder = make_encoder("bert", tfhub_directory)
+    def test_longer_than_its_positions(self, encoder):
         assert encoder(make_ids((24,), sequence=24))["sequence_output"].shape == (1, 24, 16)
         with pytest.raises(ValueError, match=r"positions for 24 tokens\. Received: a sequence of 25"):
             encoder(make_ids((1,), sequence=25))

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_layers import BertConfig, BertEncoder, HuggingFaceEncoder, TFHubEncoder
+from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel
 
 from ..tfhub_factory import make_tfhub_encoder
 
@@ -59,16 +60,41 @@ def make_tf_model(class_name: str = "TFBertModel", seed: int = 0, pooler: bool =
     return model
 
 
-def make_encoder(kind: str, tfhub_directory: pathlib.Path, **arguments: Any) -> Any:
-    """One of the three encoders, with 3 layers of 16, random weights of its own and dropout 0.1."""
-    if kind == "huggingface":
-        return HuggingFaceEncoder(make_tf_model(), **arguments)
-    if kind == "tfhub":
-        return TFHubEncoder(tfhub_directory, **arguments)
-    encoder = BertEncoder(BertConfig(**SIZES), **arguments)
-    encoder.build()
-    randomize(encoder.weights)
-    return encoder
+class EncoderFactory:
+    """Makes tiny encoders of all three kinds, with 3 layers of 16, random weights and dropout 0.1.
+
+    The wrapped objects are made once, for that takes a second; encoders of one kind share their variables.
+    """
+
+    def __init__(self, tfhub_directory: pathlib.Path):
+        self.tfhub_directory = tfhub_directory
+        self._start: list[tuple[Any, np.ndarray]] = []
+        self._shared: dict[str, Any] = {}
+
+    def __call__(self, kind: str, **arguments: Any) -> Any:
+        if kind == "bert":
+            encoder = BertEncoder(BertConfig(**SIZES), **arguments)
+            for layer in encoder.pretrained_layers:
+                layer.build((None, 16))
+                randomize(layer.weights)
+            return encoder
+        return {"huggingface": HuggingFaceEncoder, "tfhub": TFHubEncoder}[kind](self.wrapped(kind), **arguments)
+
+    def wrapped(self, kind: str) -> Any:
+        if kind not in self._shared:
+            if kind == "huggingface":
+                self._shared[kind] = make_tf_model()
+                variables = self._shared[kind].variables
+            else:
+                self._shared[kind] = TFHubSavedModel(self.tfhub_directory)
+                variables = self._shared[kind].loaded.variables
+            self._start += [(variable, variable.numpy()) for variable in variables]
+        return self._shared[kind]
+
+    def restore(self) -> None:
+        """Undoes what a test has trained."""
+        for variable, value in self._start:
+            variable.assign(value)
 
 
 def write_tfhub_encoder(directory: pathlib.Path, **arguments: Any) -> pathlib.Path:

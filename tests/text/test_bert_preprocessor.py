@@ -1,6 +1,10 @@
 """BertPreprocessor against Hugging Face's tokenizer, in every place where it works."""
 
+import inspect
+import json
 import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -8,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_bert_layers as kbl
-from keras_bert_layers.text.packing import truncated_lengths
+from keras_bert_layers.text.packing import kept_lengths
 from tests.native.saved_model_runner import SavedModelRunner
 
 NAMES = ("input_word_ids", "input_mask", "input_type_ids")
@@ -77,7 +81,7 @@ def test_pairs_as_the_reference(vocabulary, reference, length):
 def test_truncation_never_passes_the_room():
     first, second = np.meshgrid(np.arange(30), np.arange(30))
     for room in range(25):
-        kept = truncated_lengths(tf.constant(first.ravel()), tf.constant(second.ravel()), room)
+        kept = kept_lengths([tf.constant(first.ravel()), tf.constant(second.ravel())], room)
         total = kept[0].numpy() + kept[1].numpy()
         np.testing.assert_array_equal(total, np.minimum(first.ravel() + second.ravel(), room))
 
@@ -121,8 +125,16 @@ def test_get_config_holds_every_argument(vocabulary):
         "tokenize_chinese_chars": False,
         "special_tokens_in_text": True,
         "sequence_length": 7,
+        "truncation": "only_first",
+        "padding": "longest",
+        "pad_to_multiple_of": 2,
+        "sequence_buckets": None,
         "return_special_tokens_mask": True,
+        "return_offsets": "bytes",
+        "return_word_ids": True,
+        "long_documents": True,
     }
+    assert set(arguments) == set(inspect.signature(kbl.BertPreprocessor).parameters) - {"kwargs"}
     preprocessor = kbl.BertPreprocessor(**arguments, name="ids")
     config = preprocessor.get_config()
     assert {name: config[name] for name in arguments} == arguments
@@ -195,10 +207,10 @@ def test_wrong_arguments(vocabulary, arguments, error, message):
         (3, TypeError, "Received: inputs of type int"),
         (["text", 3], TypeError, "Received: 3 of type int among them"),
         (tf.constant([1, 2]), TypeError, "expects strings. Received: inputs.dtype="),
-        (tf.constant("scalar"), ValueError, r"batch of texts \[batch\]. Received: inputs.shape=\(\)"),
-        ([["a", "b"]], ValueError, r"Received: inputs.shape=\(1, 2\)"),
-        (("a", "b", "c"), ValueError, "Received: a tuple of 3"),
-        ((["a", "b"], ["c"]), ValueError, "as many second texts as first ones. Received: 2 and 1 texts"),
+        (tf.constant("scalar"), ValueError, r"batch of texts \[batch\] or .*Received: inputs.shape=\(\)"),
+        (np.full((1, 1, 1), "a"), ValueError, r"or of words \[batch, words\]. Received: inputs.shape=\(1, 1, 1\)"),
+        ((), ValueError, "Received: a tuple with no texts"),
+        ((["a", "b"], ["c"]), ValueError, "Received: a tuple with 2 and 1 texts"),
     ],
 )
 def test_wrong_inputs(vocabulary, inputs, error, message):
@@ -209,3 +221,206 @@ def test_wrong_inputs(vocabulary, inputs, error, message):
 def test_symbolic_input_of_numbers(vocabulary):
     with pytest.raises(TypeError, match="keras.Input\\(shape=\\(\\), dtype='string'\\)"):
         kbl.BertPreprocessor(vocabulary)(keras.Input(shape=()))
+
+
+WORDS = [["The", "film", "was", "good"], [], ["why?", "", "zzz,zz", "\u0301"], ["the"] * 20]
+
+
+@pytest.fixture(scope="module")
+def fast_tokenizer(vocabulary, tmp_path_factory):
+    transformers = pytest.importorskip("transformers")
+    file = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
+    file.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    return transformers.BertTokenizerFast(str(file), do_lower_case=True, split_special_tokens=True)
+
+
+def random_texts(seed: int, count: int, longest: int) -> list[str]:
+    random = np.random.default_rng(seed)
+    words = "the good bad film book zzz , . éa 中".split()
+    return [" ".join(random.choice(words, random.integers(0, longest))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("truncation", ["longest_first", "only_first", "only_second"])
+def test_each_truncation_as_the_reference(vocabulary, fast_tokenizer, truncation):
+    """5,000 pairs of 0 to 300 words, to 128 tokens."""
+    first, second = random_texts(1, 5000, 300), random_texts(2, 5000, 300)
+    preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=128, truncation=truncation)
+    ids = {name: value.numpy() for name, value in preprocessor((first, second)).items()}
+    lengths = [preprocessor.tokenizer.tokenize(texts).row_lengths().numpy() for texts in (first, second)]
+    cut = 0 if truncation == "only_first" else 1
+    to_remove = lengths[0] + lengths[1] - 125
+    # Where the segment is too short for what is to go, the reference raises; we cut it to nothing and then the other.
+    raises = (truncation != "longest_first") & (to_remove > 0) & (lengths[cut] <= to_remove)
+    np.testing.assert_array_equal(ids["input_mask"][raises].sum(1), np.minimum(128, lengths[1 - cut][raises] + 3))
+    kept = np.flatnonzero(~raises)
+    assert len(kept) > 1500
+    expected = fast_tokenizer(
+        [first[row] for row in kept],
+        [second[row] for row in kept],
+        truncation=truncation,
+        max_length=128,
+        padding="max_length",
+        return_tensors="np",
+    )
+    for name, key in zip(NAMES, ("input_ids", "attention_mask", "token_type_ids"), strict=True):
+        np.testing.assert_array_equal(ids[name][kept], expected[key])
+
+
+def test_paddings(vocabulary):
+    texts = ["the", "the " * 9, ""]
+
+    def length(**options) -> int:
+        return kbl.BertPreprocessor(vocabulary, sequence_length=32, **options)(texts)["input_word_ids"].shape[1]
+
+    assert length() == 32
+    assert length(padding="longest") == 11
+    assert length(padding="longest", pad_to_multiple_of=8) == 16
+    assert length(padding="longest", pad_to_multiple_of=24) == 24
+    assert length(padding="longest", sequence_buckets=(4, 11, 32)) == 11
+    assert length(padding="longest", sequence_buckets=(4, 10, 32)) == 32
+    texts[1] = "the " * 90
+    assert length(padding="longest") == length(padding="longest", pad_to_multiple_of=24) == 32
+    texts.clear()
+    assert length(padding="longest") == 2
+
+
+def test_offsets_and_word_ids_as_the_reference(vocabulary, fast_tokenizer):
+    first, second = ["The film, zzz.", "Éa!", ""], ["a good bad book 中", "", "why why"]
+    for unit in ("characters", "bytes"):
+        preprocessor = kbl.BertPreprocessor(
+            vocabulary, sequence_length=16, return_offsets=unit, return_word_ids=True, return_special_tokens_mask=True
+        )
+        ids = preprocessor((first, second))
+        assert ids["offsets"].shape == (3, 16, 2)
+        expected = fast_tokenizer(first, second, padding="max_length", max_length=16, return_offsets_mapping=True)
+        if unit == "characters":
+            np.testing.assert_array_equal(ids["offsets"], expected["offset_mapping"])
+        else:
+            for row, text in enumerate(first):
+                end = text.encode().index(b"m") + 1 if row == 0 else None
+                if end:
+                    start, stop = ids["offsets"][row, 2].numpy()
+                    assert text.encode()[start:stop] == b"film"
+            assert ids["offsets"][1, 1].numpy().tolist() == [0, 2]
+        for row in range(3):
+            words = [-1 if word is None else word for word in expected.word_ids(row)]
+            assert ids["word_ids"][row].numpy().tolist() == words
+
+
+def test_words_as_the_reference(vocabulary, fast_tokenizer):
+    preprocessor = kbl.BertPreprocessor(
+        vocabulary, sequence_length=12, return_word_ids=True, return_offsets="characters"
+    )
+    expected = fast_tokenizer(
+        WORDS,
+        is_split_into_words=True,
+        padding="max_length",
+        max_length=12,
+        truncation=True,
+        return_offsets_mapping=True,
+    )
+    longest = max(map(len, WORDS))
+    dense = tf.constant([[*row, *[""] * (longest - len(row))] for row in WORDS])
+    for form in (WORDS, tf.ragged.constant(WORDS), dense):
+        ids = preprocessor(form)
+        np.testing.assert_array_equal(ids["input_word_ids"], expected["input_ids"])
+        np.testing.assert_array_equal(ids["input_mask"], expected["attention_mask"])
+        np.testing.assert_array_equal(ids["offsets"], expected["offset_mapping"])
+        for row in range(len(WORDS)):
+            words = [-1 if word is None else word for word in expected.word_ids(row)]
+            assert ids["word_ids"][row].numpy().tolist() == words
+    words = keras.Input(shape=(None,), dtype="string")
+    model = keras.Model(words, preprocessor(words))
+    np.testing.assert_array_equal(model(dense)["input_word_ids"], expected["input_ids"])
+
+
+def test_three_segments(vocabulary):
+    preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=12)
+    ids = preprocessor((["a " * 9, "a"], ["b", "b"], ["c " * 9, "c"]))
+    a, b, c = (vocabulary.index(letter) for letter in "abc")
+    assert ids["input_word_ids"].numpy().tolist() == [
+        [2, a, a, a, a, 3, b, 3, c, c, c, 3],
+        [2, a, 3, b, 3, c, 3, 0, 0, 0, 0, 0],
+    ]
+    assert ids["input_type_ids"].numpy().tolist() == [
+        [0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2],
+        [0, 0, 0, 1, 1, 2, 2, 0, 0, 0, 0, 0],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"truncation": "none"}, "Received: truncation='none'"),
+        ({"padding": "shortest"}, "Received: padding='shortest'"),
+        ({"pad_to_multiple_of": 8}, "Add padding='longest'"),
+        ({"padding": "longest", "pad_to_multiple_of": 0}, "Received: pad_to_multiple_of=0"),
+        ({"padding": "longest", "sequence_buckets": (64, 32, 128)}, "ascending lengths that end in `sequence_length`"),
+        (
+            {"padding": "longest", "sequence_buckets": (32, 64)},
+            r"Received: sequence_buckets=\[32, 64\], sequence_length=128",
+        ),
+        ({"return_offsets": "words"}, "Received: return_offsets='words'"),
+    ],
+)
+def test_wrong_options(vocabulary, options, message):
+    with pytest.raises(ValueError, match=message):
+        kbl.BertPreprocessor(vocabulary, **options)
+
+
+def test_only_second_wants_pairs(vocabulary):
+    with pytest.raises(ValueError, match="expects pairs. Received: one text"):
+        kbl.BertPreprocessor(vocabulary, truncation="only_second")("text")
+
+
+def test_long_documents_pass_the_checkpoints_limit(minilm_directory):
+    preprocessor = kbl.BertPreprocessor.from_pretrained(minilm_directory, sequence_length=2048, long_documents=True)
+    assert preprocessor("word " * 1500)["input_mask"].numpy().sum() == 1502
+
+
+def test_the_export_keeps_tfhubs_contract(vocabulary, fast_tokenizer, tmp_path):
+    """Call by call what a TF Hub preprocessing model offers, in a fresh process, without the vocabulary file."""
+    kbl.BertPreprocessor(vocabulary, sequence_length=16).export(tmp_path / "preprocessor")
+    program = (
+        "import sys, json, tensorflow as tf, tensorflow_text\n"
+        "loaded = tf.saved_model.load(sys.argv[1])\n"
+        "texts = tf.constant(['The film, zzz.', '', '\u00c9a'])\n"
+        "tokens = loaded.tokenize(texts)\n"
+        "assert tokens.dtype == tf.int32 and tokens.ragged_rank == 2, tokens\n"
+        "special = loaded.tokenize.get_special_tokens_dict()\n"
+        "assert all(value.dtype == tf.int32 and value.shape == () for value in special.values())\n"
+        "ids, starts, ends = loaded.tokenize_with_offsets(texts)\n"
+        "assert starts.dtype == ends.dtype == tf.int64 and starts.ragged_rank == 2\n"
+        "packed = loaded.bert_pack_inputs([tokens], seq_length=tf.constant(16))\n"
+        "flat = tokens.merge_dims(1, 2)\n"
+        "pair = loaded.bert_pack_inputs([flat, flat], seq_length=tf.constant(9))\n"
+        "call = loaded(texts)\n"
+        "assert {(value.dtype.name, tuple(value.shape)) for value in call.values()} == {('int32', (3, 16))}\n"
+        "assert all(bool(tf.reduce_all(call[name] == packed[name])) for name in call)\n"
+        "print(json.dumps([tokens.to_list(), {name: int(value) for name, value in special.items()}, starts.to_list(),\n"
+        "    ends.to_list(), pair['input_word_ids'].numpy().tolist(), call['input_word_ids'].numpy().tolist()]))\n"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "preprocessor")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    tokens, special, starts, ends, pair, call = json.loads(printed)
+    texts = ["The film, zzz.", "", "Éa"]
+    expected = fast_tokenizer(texts, add_special_tokens=False)
+    assert [[piece for word in text for piece in word] for text in tokens] == expected["input_ids"]
+    assert [[len(word) for word in text] for text in tokens] == [[1, 1, 1, 3, 1], [], [2]]
+    assert special == {
+        "vocab_size": len(vocabulary),
+        "start_of_sequence_id": 2,
+        "end_of_segment_id": 3,
+        "padding_id": 0,
+        "mask_id": 4,
+    }
+    assert starts[0] == [[0], [4], [8], [10, 11, 12], [13]]
+    assert ends[2] == [[2, 3]]
+    expected = fast_tokenizer(texts, texts, truncation=True, max_length=9, padding="max_length")
+    assert pair == expected["input_ids"]
+    assert call == fast_tokenizer(texts, padding="max_length", max_length=16)["input_ids"]

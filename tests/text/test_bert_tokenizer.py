@@ -45,31 +45,12 @@ SMALL_VOCABULARY = (
 
 # Every one is in TensorFlow 2.13 and tensorflow-text 2.12.1, which TensorFlow Serving 2.13 to 2.19 link.
 ALLOWED_OPS = {
-    *("AddV2", "All", "Any", "Cast", "ConcatV2", "Const", "Cumsum", "Equal", "ExpandDims", "GatherV2", "Greater"),
-    *("GreaterEqual", "Identity", "If", "Less", "LogicalAnd", "LogicalNot", "Max", "Maximum", "Minimum", "Mul", "Neg"),
-    *("NoOp", "NotEqual", "Pack", "PartitionedCall", "Placeholder", "Prod", "RaggedGather", "RaggedRange", "Range"),
-    *("Reshape", "Select", "SelectV2", "Shape", "Size", "StatefulPartitionedCall", "StaticRegexReplace", "StatelessIf"),
-    *(
-        "StridedSlice",
-        "StringLength",
-        "Sub",
-        "Sum",
-        "TensorScatterUpdate",
-        "Tile",
-        "Unique",
-        "UnicodeDecodeWithOffsets",
-    ),
-    *(
-        "Unpack",
-        "UnsortedSegmentJoin",
-        "UnsortedSegmentSum",
-        "UpperBound",
-        "Where",
-        "ZerosLike",
-        "FloorDiv",
-        "Bincount",
-    ),
-    *("RaggedTensorToTensor", "SegmentSum", "BroadcastTo", "BroadcastArgs", "OnesLike", "Fill", "Squeeze"),
+    *("AddV2", "Any", "BroadcastTo", "Cast", "ConcatV2", "Const", "Cumsum", "Equal", "ExpandDims", "Fill"),
+    *("GatherV2", "Greater", "GreaterEqual", "Identity", "Less", "LogicalAnd", "Max", "Maximum", "NoOp"),
+    *("NotEqual", "Pack", "Placeholder", "Prod", "RaggedGather", "Range", "Reshape", "SelectV2", "Shape"),
+    *("Size", "Squeeze", "StatelessIf", "StaticRegexReplace", "StridedSlice", "StringLength", "Sub", "Sum"),
+    *("TensorScatterUpdate", "Tile", "UnicodeDecodeWithOffsets", "Unique", "UnsortedSegmentJoin"),
+    *("UnsortedSegmentSum", "UpperBound", "Where"),
     *("FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "TFText>WhitespaceTokenizeWithOffsetsV2"),
 }
 

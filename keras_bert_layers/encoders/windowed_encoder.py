@@ -1,0 +1,448 @@
+import re
+import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from keras import KerasTensor, ops
+
+from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.padding_removal import remove_padding, restore_padding, token_layout
+from keras_bert_layers.layers.layer_combination import LayerCombination
+
+MERGES = ("max_context", "mean", None)
+
+
+class Windows(NamedTuple):
+    """The windows of a batch of documents: a batch of `rows` windows of `width` slots, one slot for each token.
+
+    Attributes:
+        layout: of `token_layout` for `exists`: where the rows stand in `[batch, windows]`.
+        exists: bool `[batch, windows]`.
+        rows: int32 `[batch, windows]`, the number of the row; that of some other where the window does not exist.
+        columns: int32 `[rows, width]`, the column of the document whose token stands in the slot.
+        tokens: int32 `[rows, width]`, the same as a number in the flattened `[batch * sequence]`.
+        filled: bool `[rows, width]`, true where a token of the document stands, false at padding.
+        kept: bool `[batch, sequence]`, the mask of the document without what no window reaches.
+        lengths: int32 `[batch, 1]`, of the part of the document that the windows hold.
+        counts: int32 `[batch, 1]`, the number of windows.
+    """
+
+    layout: dict[str, Any]
+    exists: Any
+    rows: Any
+    columns: Any
+    tokens: Any
+    filled: Any
+    kept: Any
+    lengths: Any
+    counts: Any
+
+
+@keras.saving.register_keras_serializable(package="keras_bert_layers")
+class WindowedEncoder(LayerwiseEncoder):
+    r"""Runs an encoder on documents that are longer than its positions, in overlapping windows, and joins the states.
+
+    A document is one row `[CLS] w_1 ... w_n [SEP]`, padded at its end, of any length
+    (`BertPreprocessor(..., long_documents=True)` makes them). Window \(k = 0, 1, \dots\) is
+
+    \([CLS]\; w_{ks+1} \dots w_{ks+m}\; [SEP]\) with \(m = \mathrm{window} - 2\) and \(s = m - \mathrm{stride}\)
+
+    up to the first window that reaches \(w_n\); its [CLS] and [SEP] are the row's own. All windows of the batch that
+    exist run as one batch of `encoder`, whose outputs, layers already combined, are then merged:
+
+    | merge | state of a piece | [CLS] | [SEP] | `pooled_output` |
+    |---|---|---|---|---|
+    | `"max_context"` | that of the window in which it has most context | first window | last window | first window |
+    | `"mean"` | mean over the windows that it stands in | mean over all | mean over all | mean over all |
+    | `None` | one row per window, nothing merged | | | |
+
+    Most context is, as in the original `run_squad.py` (Devlin et al. 2019, `_check_is_max_context`), the largest
+    \(\min(\mathrm{left}, \mathrm{right}) + 0.01 \, \mathrm{length}\), where left and right count the pieces of the
+    window on both sides of the piece and length all of them; of equal windows it is the first.
+
+    A document that fits one window gives what `encoder` gives. One that is longer than `max_windows` windows hold
+    (`max_tokens`) is cut: pieces past the last window, and with them the document's own [SEP], are zero in the outputs
+    and False in `mask`. An eager call warns of it, and a functional model when it is built on inputs so long.
+
+    Inputs and outputs are those of `LayerwiseEncoder`, for any layers and any combination of `encoder`. With
+    `merge=None` all outputs have the window as second axis, `sequence_output` being `[batch, windows, width, hidden]`
+    and `mask` `[batch, windows, width]`, with as many windows as the padded length needs (at most `max_windows`) and
+    width the smaller of `window` and the padded length. There are two more, and no implicit masks:
+
+    | key | shape | what |
+    |---|---|---|
+    | `window_mask` | `[batch, windows]` bool | true on windows that exist; a document has at least one |
+    | `window_positions` | `[batch, windows, width]` int32 | the document's column of each token; 0 at padding |
+
+    Type ids go with their tokens. A pair is cut as one run of pieces: the first segment is not repeated in each window.
+
+    Args:
+        encoder: a `BertEncoder`, `HuggingFaceEncoder` or `TFHubEncoder`.
+        window: tokens of a window, with its [CLS] and [SEP]; not more than the encoder's positions.
+        stride: pieces that two neighbouring windows share, less than `window - 2`.
+        max_windows: the number of windows after which a document is cut.
+        merge: `"max_context"`, `"mean"` or None.
+        name: name of the layer.
+
+    Attributes:
+        encoder: the encoder, whose weights are this layer's.
+        max_tokens: the length of the longest document that is not cut, with its [CLS] and [SEP].
+
+    Raises:
+        TypeError: if `encoder` is none of the three.
+        ValueError: if `window` has no room in the encoder's positions, for impossible `stride` and `max_windows`, an
+            unknown `merge`, or merged attention scores.
+
+    Example:
+
+    >>> from keras_bert_layers import BertConfig, BertEncoder
+    >>> config = BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+    ...                     intermediate_size=32, max_position_embeddings=8)
+    >>> encoder = WindowedEncoder(BertEncoder(config, combine="mean"), window=8, stride=2)
+    >>> encoder.max_tokens
+    68
+    >>> outputs = encoder({"input_ids": [[2, *range(10, 30), 3]]})
+    >>> outputs["encoder_outputs"].shape, outputs["pooled_output"].shape
+    (TensorShape([1, 22, 16]), TensorShape([1, 16]))
+    """
+
+    def __init__(
+        self,
+        encoder: LayerwiseEncoder,
+        window: int = 512,
+        stride: int = 128,
+        max_windows: int = 16,
+        merge: str | None = "max_context",
+        name: str | None = None,
+    ):
+        if not isinstance(encoder, LayerwiseEncoder) or isinstance(encoder, WindowedEncoder):
+            raise TypeError(
+                "WindowedEncoder expects a BertEncoder, a HuggingFaceEncoder or a TFHubEncoder. "
+                f"Received: encoder of type {type(encoder).__module__}.{type(encoder).__name__}."
+            )
+        super().__init__(dtype=encoder.dtype_policy, name=name)
+        if not _is_int(window) or window < 3:
+            raise ValueError(
+                "Expected `window` to be an integer of at least 3: [CLS], a piece and [SEP]. "
+                f"Received: window={window!r}."
+            )
+        if not _is_int(stride) or not 0 <= stride < window - 2:
+            raise ValueError(
+                f"Expected `stride`, the pieces that two windows share, to be an integer from 0 to {window - 3}: a "
+                f"window has {window - 2} pieces beside [CLS] and [SEP], and one at least must be new. "
+                f"Received: stride={stride!r}, window={window!r}."
+            )
+        if not _is_int(max_windows) or max_windows < 1:
+            raise ValueError(
+                f"Expected `max_windows` to be an integer of at least 1. Received: max_windows={max_windows!r}."
+            )
+        if merge not in MERGES:
+            raise ValueError(f'Expected `merge` to be "max_context", "mean" or None. Received: merge={merge!r}.')
+        if encoder.return_attention_scores and merge is not None:
+            raise ValueError(
+                "Attention scores are between the tokens of one window, and two tokens of a document may share none or "
+                f"several, so that they cannot be merged. Received: merge={merge!r} and an encoder with "
+                "return_attention_scores=True. Give merge=None for the scores of each window, or an encoder without."
+            )
+        # Here, so that the encoder's weights have the same paths as when it is made from a file.
+        if not encoder.built:
+            encoder.build()
+        positions = _number_of_positions(encoder)
+        if positions is not None and window > positions:
+            raise ValueError(
+                f"Expected `window` to be at most {positions}: so many positions has {encoder.name!r}. "
+                f"Received: window={window!r}."
+            )
+        self.encoder = encoder
+        self.window = window
+        self.stride = stride
+        self.max_windows = max_windows
+        self.merge = merge
+        self.num_layers = encoder.num_layers
+        self.hidden_size = encoder.hidden_size
+        self.has_embeddings = encoder.has_embeddings
+        self.has_pooler = encoder.has_pooler
+        self.layers = encoder.layers
+        self.selected_layers = encoder.selected_layers
+        self.return_attention_scores = encoder.return_attention_scores
+        if encoder.return_attention_scores:
+            self.num_heads = encoder.num_heads
+
+    @property
+    def max_tokens(self) -> int:
+        return self.window + (self.max_windows - 1) * self._step
+
+    @property
+    def pretrained_layers(self) -> list[keras.layers.Layer]:
+        return self.encoder.pretrained_layers
+
+    # Properties, for Keras would take attributes for sublayers of this layer, beside those of the encoder.
+    @property
+    def combine(self) -> str | LayerCombination | None:  # type: ignore[override]
+        return self.encoder.combine
+
+    @property
+    def combination(self) -> LayerCombination | None:  # type: ignore[override]
+        return self.encoder.combination
+
+    @property
+    def _step(self) -> int:
+        """Columns from the start of one window to that of the next."""
+        return self.window - 2 - self.stride
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing: the encoder is built already."""
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        token_ids, mask, segment_ids = self._standardize(inputs)
+        windows = self._cut(mask)
+        outputs = self.encoder(_window_inputs(windows, token_ids, mask, segment_ids), training=training)
+        if self.merge is None:
+            outputs = {
+                **outputs,
+                "window_mask": windows.exists,
+                "window_positions": tf.where(outputs["mask"], windows.columns, 0),
+            }
+            return {
+                key: value if key == "window_mask" else keras.tree.map_structure(lambda x: _spread(x, windows), value)
+                for key, value in outputs.items()
+            }
+        merged: dict[str, Any] = {
+            "sequence_output": self._merge_tokens(outputs["sequence_output"], windows),
+            "mask": windows.kept,
+        }
+        states = outputs["encoder_outputs"]
+        if isinstance(states, (list, tuple)):
+            merged["encoder_outputs"] = [self._merge_tokens(state, windows) for state in states]
+        elif len(states.shape) == 4:
+            layers = [self._merge_tokens(state, windows) for state in tf.unstack(states, axis=1)]
+            merged["encoder_outputs"] = tf.stack(layers, axis=1)
+        else:
+            merged["encoder_outputs"] = self._merge_tokens(states, windows)
+        if self.has_pooler:
+            merged["pooled_output"] = self._merge_rows(outputs["pooled_output"], windows)
+        return merged
+
+    def hidden_states(self, inputs: Any, layers: int | str | Iterable[int] = "all", training: bool = False) -> list:
+        """Returns the states of any layers, merged, whatever the encoder's constructor selected.
+
+        Args:
+            inputs, layers, training: as in `LayerwiseEncoder.hidden_states`.
+
+        Returns:
+            A list of tensors `[batch, sequence, hidden]`, or with `merge=None` `[batch, windows, width, hidden]`.
+
+        Raises:
+            ValueError: as `LayerwiseEncoder.hidden_states`.
+        """
+        inputs = self._check_inputs(inputs)
+        if any(isinstance(value, KerasTensor) for value in inputs.values()):
+            # Which the encoder refuses.
+            return self.encoder.hidden_states(inputs, layers, training)
+        token_ids, mask, segment_ids = self._standardize(inputs)
+        windows = self._cut(mask)
+        window_inputs = _window_inputs(windows, token_ids, mask, segment_ids)
+        states = self.encoder.hidden_states(window_inputs, layers, training)
+        merge = _spread if self.merge is None else self._merge_tokens
+        return [merge(state, windows) for state in states]
+
+    def _check_inputs(self, inputs: Any) -> dict[str, Any]:
+        checked = super()._check_inputs(inputs)
+        for name, value in checked.items():
+            length = value.shape[1]
+            if isinstance(value, KerasTensor) and length is not None and length > self.max_tokens:
+                warnings.warn(
+                    f"Documents of more than {self.max_tokens} tokens will be cut, {self._what_is_cut()}. "
+                    f"Received: {name}.shape={tuple(value.shape)}.",
+                    stacklevel=4,
+                )
+                break
+        return checked
+
+    def _what_is_cut(self) -> str:
+        return (
+            f"which is what {self.max_windows} windows of {self.window} that share {self.stride} hold; the tokens past "
+            "them are masked out. Raise `max_windows` to keep them"
+        )
+
+    def _number_of_windows(self, length: Any) -> Any:
+        """Windows that documents of `length` tokens need; ints or int tensors."""
+        minimum, maximum = (min, max) if isinstance(length, int) else (tf.minimum, tf.maximum)
+        return 1 - (self.window - maximum(minimum(length, self.max_tokens), self.window)) // self._step
+
+    def _kept(self, mask: Any) -> Any:
+        """The mask without what no window reaches. In Keras's operations, for `compute_mask` is given symbols too."""
+        if mask.shape[1] is not None and mask.shape[1] <= self.max_tokens:
+            return mask
+        place = ops.cumsum(ops.ones_like(mask, dtype="int32"), axis=1)
+        lengths = ops.max(ops.where(mask, place, 0), axis=1, keepdims=True)
+        # Of a document that is cut, the last place that the windows hold belongs to the [SEP] of its last window.
+        return ops.logical_and(mask, ops.logical_or(place < self.max_tokens, lengths <= self.max_tokens))
+
+    def _cut(self, mask: Any) -> Windows:
+        batch = tf.shape(mask)[0]
+        sequence = tf.shape(mask)[1] if mask.shape[1] is None else mask.shape[1]
+        # A document ends with its last real token; the mask may have holes before.
+        full_lengths = tf.reduce_max(tf.where(mask, tf.range(1, sequence + 1), 0), axis=1, keepdims=True)
+        lengths = tf.minimum(full_lengths, self.max_tokens)
+        if tf.executing_eagerly():
+            too_long = int(tf.reduce_sum(tf.cast(full_lengths > self.max_tokens, "int32")))
+            if too_long:
+                warnings.warn(
+                    f"{too_long} of {int(batch)} documents have more than {self.max_tokens} tokens and are cut, "
+                    f"{self._what_is_cut()}.",
+                    stacklevel=2,
+                )
+        counts = self._number_of_windows(lengths)
+        starts = tf.range(self._number_of_windows(sequence)) * self._step
+        exists = starts < counts * self._step
+        layout = token_layout(exists)
+        sizes = tf.where(exists, tf.minimum(lengths - starts, self.window), 0)
+        is_static = isinstance(sequence, int)
+        width = min(sequence, self.window) if is_static else tf.minimum(sequence, self.window)
+        if self.merge is not None and "positions" in layout and not (is_static and sequence <= self.window):
+            # Of longer rows, only as many columns as any window fills. XLA wants to know the shape beforehand.
+            width = tf.where(sequence > self.window, tf.maximum(tf.reduce_max(sizes), 1), width)
+
+        def per_row(values: Any) -> Any:
+            return remove_padding(tf.broadcast_to(values, tf.shape(exists)), layout)[:, None]
+
+        slots, row_sizes = tf.range(width), per_row(sizes)
+        columns = tf.minimum(per_row(starts) + slots, sequence - 1)
+        columns = tf.where(slots == 0, 0, columns)
+        columns = tf.where(slots == row_sizes - 1, per_row(full_lengths) - 1, columns)
+        tokens = per_row(tf.range(batch)[:, None]) * sequence + columns
+        kept = tf.convert_to_tensor(self._kept(mask))
+        rows = restore_padding(tf.range(tf.shape(columns)[0]), layout)
+        return Windows(layout, exists, rows, columns, tokens, slots < row_sizes, kept, lengths, counts)
+
+    def _merge_tokens(self, states: Any, windows: Windows) -> Any:
+        """`[rows, width, hidden]` -> `[batch, sequence, hidden]`, zero at padding."""
+        hidden, shape = states.shape[-1], tf.shape(windows.kept)
+        states = tf.reshape(states, [-1, hidden])
+        if self.merge == "mean":
+            tokens = tf.reshape(tf.where(windows.filled, windows.tokens, -1), [-1])
+            states = _segment_mean(states, tokens, tf.reduce_prod(shape))
+            merged = tf.reshape(states, [shape[0], shape[1], hidden])
+        else:
+            merged = tf.gather(states, self._slots_of_most_context(windows))
+        return tf.where(windows.kept[..., None], merged, 0)
+
+    def _slots_of_most_context(self, windows: Windows) -> Any:
+        """The slot in the flattened `[rows * width]` that each token's state is taken from; int32 `[batch, sequence]`.
+
+        At padding it is any slot.
+        """
+        pieces, last_piece = self.window - 2, windows.lengths - 2
+        column = tf.range(tf.shape(windows.kept)[1])
+        last_window = tf.minimum(tf.maximum(column - 1, 0) // self._step, windows.counts - 1)
+        # The windows that a piece may stand in, in their order.
+        overlap = min(-(-pieces // self._step), self.max_windows)
+        candidates = last_window[..., None] + tf.range(1 - overlap, 1)
+        first = candidates * self._step + 1
+        last = tf.minimum(first + pieces - 1, last_piece[..., None])
+        left, right = column[:, None] - first, last - column[:, None]
+        # 100 times the score of run_squad.py, in integers. `argmax` takes the first of equal ones.
+        score = 100 * tf.minimum(left, right) + (last - first + 1)
+        score = tf.where((candidates >= 0) & (left >= 0) & (right >= 0), score, -1)
+        best = last_window + (1 - overlap) + tf.argmax(score, axis=-1, output_type="int32")
+        best = tf.where(column > last_piece, windows.counts - 1, best)
+        best = tf.where(column == 0, 0, best)
+        width = tf.shape(windows.columns)[1]
+        return tf.gather(windows.rows, best, batch_dims=1) * width + tf.clip_by_value(
+            column - best * self._step, 0, width - 1
+        )
+
+    def _merge_rows(self, vectors: Any, windows: Windows) -> Any:
+        """`[rows, hidden]` -> `[batch, hidden]`."""
+        if self.merge == "max_context":
+            return tf.gather(vectors, windows.rows[:, 0])
+        batch = tf.shape(windows.exists)[0]
+        documents = tf.where(windows.exists, tf.range(batch)[:, None], -1)
+        return _segment_mean(vectors, remove_padding(documents, windows.layout), batch)
+
+    def compute_mask(self, inputs: dict[str, Any], previous_mask: Any = None) -> dict[str, Any] | None:  # type: ignore[override]
+        if self.merge is None:
+            # Keras takes axis 1 for the sequence, and here it is the window.
+            return None
+        kept = self._kept(self._mask(inputs))
+        return self.encoder.compute_mask({TFHUB_NAMES[0]: kept, TFHUB_NAMES[1]: kept})
+
+    def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        if self.merge is not None:
+            outputs = self.encoder.compute_output_spec(inputs)
+            # As `compute_mask` has it, but taken from the output, or its operations would be nodes of the user's model.
+            for state in keras.tree.flatten([outputs["sequence_output"], outputs["encoder_outputs"]]):
+                if len(state.shape) == 3:
+                    state._keras_mask = outputs["mask"]
+            return outputs
+        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
+        batch, sequence = inputs[names[0]].shape
+        width = None if sequence is None else min(sequence, self.window)
+        count = None if sequence is None else self._number_of_windows(sequence)
+        outputs = self.encoder.compute_output_spec({TFHUB_NAMES[0]: KerasTensor((batch, width), "int32")})
+        outputs["window_mask"] = KerasTensor((batch,), "bool", name="window_mask")
+        outputs["window_positions"] = KerasTensor((batch, width), "int32", name="window_positions")
+        return keras.tree.map_structure(
+            lambda x: KerasTensor((batch, count, *x.shape[1:]), x.dtype, name=x.name), outputs
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "window": self.window,
+            "stride": self.stride,
+            "max_windows": self.max_windows,
+            "merge": self.merge,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WindowedEncoder":
+        config = dict(config)
+        trainable = config.pop("trainable", True)
+        config["encoder"] = keras.saving.deserialize_keras_object(config["encoder"])
+        encoder = cls(**config)
+        if not trainable:
+            encoder.trainable = False
+        return encoder
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number_of_positions(encoder: LayerwiseEncoder) -> int | None:
+    """Read off the table of positions, which all implementations call alike; None where there is none."""
+    for weight in encoder.weights:
+        if re.search(r"position_embeddings?[./]embeddings", weight.path):
+            config: Any = getattr(getattr(encoder, "tf_model", None), "config", None)
+            # RoBERTa numbers its positions from behind the padding token's id.
+            unused = config.pad_token_id + 1 if "roberta" in getattr(config, "model_type", "") else 0
+            return int(weight.shape[0]) - unused
+    return None
+
+
+def _window_inputs(windows: Windows, token_ids: Any, mask: Any, segment_ids: Any) -> dict[str, Any]:
+    def gather(values: Any) -> Any:
+        return tf.gather(tf.reshape(values, [-1]), windows.tokens)
+
+    values = (gather(token_ids), gather(mask) & windows.filled, gather(segment_ids))
+    return dict(zip(TFHUB_NAMES, values, strict=True))
+
+
+def _spread(values: Any, windows: Windows) -> Any:
+    """`[rows, ...]` -> `[batch, windows, ...]`, zero or False at windows that do not exist."""
+    spread = tf.gather(values, windows.rows)
+    exists = tf.reshape(windows.exists, [*tf.unstack(tf.shape(windows.exists)), *[1] * (len(spread.shape) - 2)])
+    return tf.where(exists, spread, tf.zeros([], spread.dtype))
+
+
+def _segment_mean(values: Any, segments: Any, count: Any) -> Any:
+    """The mean of the rows of each segment, in float32 and cast once; those of segment -1 are left out."""
+    total = tf.math.unsorted_segment_sum(tf.cast(values, "float32"), segments, count)
+    number = tf.math.unsorted_segment_sum(tf.ones_like(segments, "float32"), segments, count)
+    return tf.cast(total / tf.maximum(number, 1.0)[:, None], values.dtype)
