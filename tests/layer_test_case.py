@@ -66,8 +66,13 @@ class LayerCase:
 
     def functional(self, layer: keras.layers.Layer) -> keras.Model:
         """A functional model of the layer, called on `tensors`. The batch is left open."""
-        inputs = keras.tree.map_structure(
-            lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype.name), self.tensors
+        tensors = self.tensors
+        inputs = keras.tree.pack_sequence_as(
+            tensors,
+            [
+                keras.Input(tensor.shape[1:], dtype=tensor.dtype.name, name="_".join(map(str, path)))
+                for path, tensor in keras.tree.flatten_with_path(tensors)
+            ],
         )
         return keras.Model(inputs, layer(**inputs))
 

@@ -292,12 +292,14 @@ class LayerwiseEncoder(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        policies = keras.dtype_policies.DTypePolicyMap(self.dtype_policy)
-        for layer in self._flatten_layers(include_self=False):
-            if layer.quantization_mode is not None:
-                policies[layer.path] = layer.dtype_policy
-        if len(policies):
-            config["dtype"] = keras.dtype_policies.serialize(policies)
+        # A map, as of an encoder that was loaded quantised, is kept up to date by Keras itself.
+        if not isinstance(self.dtype_policy, keras.dtype_policies.DTypePolicyMap):
+            policies = keras.dtype_policies.DTypePolicyMap(self.dtype_policy)
+            for layer in self._flatten_layers(include_self=False):
+                if layer.quantization_mode is not None:
+                    policies[layer.path] = layer.dtype_policy
+            if len(policies):
+                config["dtype"] = keras.dtype_policies.serialize(policies)
         combine = self.combine
         return {
             **config,

@@ -1,5 +1,4 @@
 import math
-import numbers
 from typing import Any
 
 import keras
@@ -91,9 +90,9 @@ class LayerCombination(keras.layers.Layer):
                 f'These options belong to mode "weighted" alone. Received: mode={mode!r}, {", ".join(given)}. '
                 "Leave them out."
             )
-        if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+        if not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout < 1:
             raise ValueError(f"Expected `dropout` to be at least 0 and below 1. Received: dropout={dropout!r}.")
-        if not isinstance(temperature, numbers.Real) or not 0 < temperature < math.inf:
+        if not isinstance(temperature, (int, float, np.number)) or not 0 < temperature < math.inf:
             raise ValueError(f"Expected `temperature` to be positive. Received: temperature={temperature!r}.")
         self.mode = mode
         self.layer_norm = layer_norm

@@ -115,7 +115,7 @@ def _servable(model: keras.Model, output_names: list[str]) -> tf.Module:
         for name, tensor in zip(outer_names, model.inputs, strict=True)
     }
     module = tf.Module()
-    module.serve = tf.function(serve).get_concrete_function(**specs)
+    module.serve = tf.function(serve, autograph=False).get_concrete_function(**specs)
     # Not the model itself: Keras and TensorFlow would each store its weights.
     module.weights = list(module.serve.variables)
     # A layer without weights may hold tables and vocabulary files.

@@ -56,8 +56,9 @@ def align_labels(labels: Any, word_ids: Any, to: str = "words") -> tuple[tf.Tens
     if to not in TARGETS:
         raise ValueError(f"Expected `to` to be one of {', '.join(TARGETS)}. Received: to={to!r}.")
     if isinstance(labels, (list, tuple)):
-        rows = [np.asarray(row) if len(row) else np.zeros(0, "int32") for row in labels]
-        labels = tf.ragged.stack(rows) if rows else tf.zeros([0, 0], "int32")
+        # Without any label in them TensorFlow would take lists for floats.
+        dtype = None if any(np.size(row) for row in labels) else tf.int32
+        labels = tf.ragged.constant(labels, dtype, ragged_rank=1)
     elif not isinstance(labels, tf.RaggedTensor):
         labels = tf.convert_to_tensor(labels)
     word_ids = tf.convert_to_tensor(word_ids)

@@ -15,6 +15,7 @@ from keras_bert_layers.text.bert_tokenizer import BertTokenizer
 from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
 from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
+from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -176,11 +177,8 @@ class BertPreprocessor(TextLayer):
         }
         long_documents = kwargs.get("long_documents", False)
         check_sequence_length(sequence_length, None if long_documents else _number_of_positions(source, download))
-        special_tokens_in_text = kwargs.pop("special_tokens_in_text", False)
-        tokenizer = BertTokenizer.from_pretrained(
-            source, special_tokens_in_text=special_tokens_in_text, **download
-        ).get_config()
-        return cls(**tokenizer, sequence_length=sequence_length, **kwargs)
+        tokenizer_settings = read_tokenizer_settings(source, **download)
+        return cls(**tokenizer_settings, sequence_length=sequence_length, **kwargs)
 
     def call(self, inputs: Any) -> dict[str, Any]:
         texts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)

@@ -5,7 +5,7 @@ import tensorflow as tf
 TRUNCATIONS = ("longest_first", "only_first", "only_second")
 
 
-def kept_lengths(lengths: list[tf.Tensor], room: int, truncation: str = "longest_first") -> list[tf.Tensor]:
+def kept_lengths(lengths: list[tf.Tensor], room: int | tf.Tensor, truncation: str = "longest_first") -> list[tf.Tensor]:
     """Says how much of each segment is kept, so that all fit.
 
     For one or two segments equal to Hugging Face's `tokenizers`. With `"longest_first"` the shorter text of a pair is
@@ -30,23 +30,23 @@ def kept_lengths(lengths: list[tf.Tensor], room: int, truncation: str = "longest
     >>> [kept.numpy().tolist() for kept in kept_lengths([first, second], room=10, truncation="only_second")]
     [[2, 9], [8, 1]]
     """
-    room = tf.cast(room, lengths[0].dtype)
+    places = tf.cast(room, lengths[0].dtype)
     if truncation != "longest_first":
         cut = 0 if truncation == "only_first" else 1
         others = tf.add_n([length for number, length in enumerate(lengths) if number != cut] or [0 * lengths[0]])
         lengths = list(lengths)
-        lengths[cut] = tf.clip_by_value(room - others, 0, lengths[cut])
+        lengths[cut] = tf.clip_by_value(places - others, 0, lengths[cut])
     if len(lengths) == 1:
-        return [tf.minimum(lengths[0], room)]
+        return [tf.minimum(lengths[0], places)]
     if len(lengths) == 2:
-        return _kept_of_a_pair(lengths[0], lengths[1], room)
+        return _kept_of_a_pair(lengths[0], lengths[1], places)
     stacked = tf.stack(lengths, axis=1)
-    levels = tf.range(room + 1)
+    levels = tf.range(places + 1)
     filled = tf.reduce_sum(tf.minimum(stacked[:, :, None], levels), axis=1)
-    level = tf.reduce_sum(tf.cast(filled <= room, room.dtype), axis=1, keepdims=True) - 1
+    level = tf.reduce_sum(tf.cast(filled <= places, places.dtype), axis=1, keepdims=True) - 1
     kept = tf.minimum(stacked, level)
-    left = room - tf.reduce_sum(kept, axis=1, keepdims=True)
-    wants_more = tf.cast(stacked > level, room.dtype)
+    left = places - tf.reduce_sum(kept, axis=1, keepdims=True)
+    wants_more = tf.cast(stacked > level, places.dtype)
     kept += tf.where(tf.cumsum(wants_more, axis=1) <= left, wants_more, 0)
     return tf.unstack(kept, axis=1, num=len(lengths))
 
@@ -66,7 +66,7 @@ def _kept_of_a_pair(first: tf.Tensor, second: tf.Tensor, room: tf.Tensor) -> lis
 
 def pack(
     segments: list[dict[str, tf.RaggedTensor]],
-    room: int,
+    room: int | tf.Tensor,
     truncation: str,
     special_values: dict[str, tuple[int, int, int]],
 ) -> tuple[dict[str, tf.RaggedTensor], list[tf.Tensor]]:

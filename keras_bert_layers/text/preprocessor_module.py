@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from keras_bert_layers.text.bert_tokenizer import BertTokenizer
+
 if TYPE_CHECKING:
     from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 
@@ -18,11 +20,12 @@ class PreprocessorModule(tf.Module):
 
     def __init__(self, preprocessor: BertPreprocessor, number_of_texts: int):
         super().__init__()
-        self._preprocessor = preprocessor
-        self.tokenize = _Tokenize(preprocessor)
+        # Kept out of TensorFlow's tracking of attributes, or the Keras layer would be traced and saved once more.
+        object.__setattr__(self, "_preprocessor", preprocessor)
+        self.tokenize = _Tokenize(preprocessor.tokenizer)
         texts = tf.TensorSpec([None], tf.string, "sentences")
-        self.tokenize_with_offsets = tf.function(self._tokenize_with_offsets, input_signature=[texts])
-        self.bert_pack_inputs = tf.function(self._pack)
+        self.tokenize_with_offsets = tf.function(self._tokenize_with_offsets, input_signature=[texts], autograph=False)
+        self.bert_pack_inputs = tf.function(self._pack, autograph=False)
         for ragged_rank in (1, 2):
             segment = tf.RaggedTensorSpec([None] * (ragged_rank + 1), tf.int32, ragged_rank)
             for count in (1, 2):
@@ -31,11 +34,11 @@ class PreprocessorModule(tf.Module):
                 )
         names = ["text"] if number_of_texts == 1 else ["text_a", "text_b"]
         specs = {name: tf.TensorSpec([None], tf.string, name) for name in names}
-        self.__call__ = tf.function(self._call)
+        self.__call__ = tf.function(self._call, autograph=False)
         self.__call__.get_concrete_function(texts if number_of_texts == 1 else tuple(specs.values()))
-        self.serve = tf.function(lambda **texts: self._call([texts[name] for name in names])).get_concrete_function(
-            **specs
-        )
+        self.serve = tf.function(
+            lambda **texts: self._call([texts[name] for name in names]), autograph=False
+        ).get_concrete_function(**specs)
 
     def _call(self, inputs: tf.Tensor | tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         return self._preprocessor.call(inputs)
@@ -60,19 +63,20 @@ class PreprocessorModule(tf.Module):
 class _Tokenize(tf.Module):
     """`tokenize`, which can be called and has a method."""
 
-    def __init__(self, preprocessor: BertPreprocessor):
+    def __init__(self, tokenizer: BertTokenizer):
         super().__init__()
-        self._preprocessor = preprocessor
-        self.__call__ = tf.function(self._call, input_signature=[tf.TensorSpec([None], tf.string, "sentences")])
-        self.get_special_tokens_dict = tf.function(self._special_tokens, input_signature=[])
+        self._tokenizer = tokenizer
+        self.__call__ = tf.function(
+            self._call, input_signature=[tf.TensorSpec([None], tf.string, "sentences")], autograph=False
+        )
+        self.get_special_tokens_dict = tf.function(self._special_tokens, input_signature=[], autograph=False)
 
     def _call(self, sentences: tf.Tensor) -> tf.RaggedTensor:
-        tokenizer = self._preprocessor.tokenizer
-        ids = tokenizer.tokenize(sentences)
-        return by_word(tokenizer, ids, ids)
+        ids = self._tokenizer.tokenize(sentences)
+        return by_word(self._tokenizer, ids, ids)
 
     def _special_tokens(self) -> dict[str, tf.Tensor]:
-        tokenizer = self._preprocessor.tokenizer
+        tokenizer = self._tokenizer
         special_tokens = {
             "vocab_size": tokenizer.vocabulary_size,
             "start_of_sequence_id": tokenizer.cls_token_id,
@@ -84,9 +88,9 @@ class _Tokenize(tf.Module):
         return {name: tf.constant(value, tf.int32) for name, value in special_tokens.items()}
 
 
-def by_word(tokenizer: object, ids: tf.RaggedTensor, values: tf.RaggedTensor) -> tf.RaggedTensor:
+def by_word(tokenizer: BertTokenizer, ids: tf.RaggedTensor, values: tf.RaggedTensor) -> tf.RaggedTensor:
     """Groups what belongs to word pieces by words: `[batch, (word pieces)]` -> `[batch, (words), (word pieces)]`."""
-    word_ids = tokenizer.word_ids(ids)  # type: ignore[attr-defined]
+    word_ids = tokenizer.word_ids(ids)
     words = tf.reduce_max(tf.concat([word_ids, tf.fill([ids.nrows(), 1], -1)], axis=1), axis=1) + 1
     words_before = tf.cumsum(words, exclusive=True)
     word = word_ids.values + tf.gather(words_before, ids.value_rowids())

@@ -140,7 +140,6 @@ def test_encoder_gives_out_what_python_selects(num_layers, layers, has_embedding
         (range(4, 0, -2), [4, 2]),
         (np.array([1, 3]), [1, 3]),
         (np.int64(-2), [3]),
-        ((i for i in (2, 2)), [2, 2]),
         ("all", [1, 2, 3, 4]),
         ("last1", [4]),
         # Not [2, 3], which is what index 0 for the first encoder layer makes of the last two.
@@ -155,6 +154,12 @@ def test_encoder_gives_out_what_python_selects(num_layers, layers, has_embedding
 )
 def test_each_syntax_on_an_encoder_of_four_layers(layers, expected, has_embeddings):
     assert numbers_given_out(4, layers, has_embeddings) == expected
+
+
+def test_a_generator_is_read_once():
+    encoder = ConstantEncoder(4, (number for number in (2, -1, 2)))
+    assert [int(state[0, 0, 0]) for state in encoder(IDS)["encoder_outputs"]] == [2, 4, 2]
+    assert encoder.layers == [2, -1, 2]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +199,7 @@ def test_combination_keeps_order_and_repeats(combine):
 
 
 def test_in_a_functional_model():
-    inputs = {name: keras.Input((None,), dtype="int32") for name in IDS}
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in IDS}
     model = keras.Model(inputs, ConstantEncoder(4, [-1, 0, 2])(inputs)["encoder_outputs"])
     assert [int(state[0, 0, 0]) for state in model(IDS)] == [4, 0, 2]
 
@@ -211,7 +216,7 @@ def test_in_a_functional_model():
         ([], r"select at least one layer of an encoder with layers 0 to 4\. Received: layers=\[\], which selects none"),
         ("3:2", r"select at least one layer.*Received: layers='3:2', which selects none"),
         ("7:", r"select at least one layer.*Received: layers='7:', which selects none"),
-        (range(2, 2), r"select at least one layer.*Received: layers=range\(2, 2\), which selects none"),
+        (range(2, 2), r"select at least one layer.*Received: layers=(range\(2, 2\)|\[\]), which selects none"),
         *(
             (text, rf'Expected `layers` to be an int.*"first_last".*"a:b".*Received: layers={text!r}')
             for text in ["", "first", "last", "last-1", "last 4", "LAST4", "all ", "embeddings", "2", "-1"]

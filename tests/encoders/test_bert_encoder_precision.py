@@ -1,0 +1,212 @@
+"""`BertEncoder` under 16-bit policies, with LoRA and quantised."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_layers import BertConfig, BertEncoder
+
+from ..fresh_process import run_in_fresh_process
+from .tiny_encoders import SIZES, TFHUB_NAMES, as_graph, assert_same, make_ids, randomize
+
+LENGTHS = (6, 9, 1, 4)
+MASK = np.arange(9) < np.array(LENGTHS)[:, None]
+POLICIES = ["mixed_bfloat16", "mixed_float16", "bfloat16", "float16"]
+IDS = make_ids(LENGTHS)
+
+
+def make(config=None, **arguments):
+    encoder = BertEncoder(config or BertConfig(**SIZES), **arguments)
+    encoder.build()
+    for layer in encoder.pretrained_layers:
+        randomize(layer.weights)
+    return encoder
+
+
+def make_model(encoder, outputs=1):
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in TFHUB_NAMES}
+    features = encoder(inputs)
+    pooled = keras.layers.concatenate([features["encoder_outputs"][:, 0], features["pooled_output"]])
+    model = keras.Model(inputs, keras.layers.Dense(outputs, dtype="float32", name="scores")(pooled))
+    model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+    return model
+
+
+def relative_difference(first, second):
+    first, second = (np.asarray(tf.cast(value, "float64")) for value in (first, second))
+    return np.linalg.norm(first - second) / np.linalg.norm(second)
+
+
+class TestPolicies:
+    @pytest.mark.parametrize("policy", POLICIES)
+    @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+    def test_every_layer_is_near_float32(self, mode, policy):
+        reference, encoder = (make(dtype=dtype, return_attention_scores=True) for dtype in ("float32", policy))
+        for weight, start in zip(encoder.weights, reference.weights, strict=True):
+            weight.assign(start)
+        states = {"layers": lambda ids: encoder.hidden_states(ids, "all+embeddings"), "call": encoder}
+        if mode != "eager":
+            states = {name: as_graph(run, jit_compile=mode == "xla") for name, run in states.items()}
+        for state, expected in zip(states["layers"](IDS), reference.hidden_states(IDS, "all+embeddings"), strict=True):
+            assert state.dtype == encoder.compute_dtype
+            assert relative_difference(state.numpy()[MASK], expected.numpy()[MASK]) < 2e-2
+        outputs, expected = states["call"](IDS), reference(IDS)
+        for key in ("sequence_output", "pooled_output", "attention_scores"):
+            assert outputs[key].dtype == encoder.compute_dtype
+            assert relative_difference(outputs[key], expected[key]) < 2e-2
+        variables = {weight.dtype for weight in encoder.weights}
+        assert variables == {encoder.variable_dtype} == {"float32" if "mixed" in policy else policy}
+
+    @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_training_has_no_nan(self, policy, jit_compile):
+        model = make_model(make(dtype=policy, combine="weighted"))
+        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=jit_compile)
+        losses = [float(model.train_on_batch(IDS, np.arange(4.0))) for _ in range(6)]
+        assert np.all(np.isfinite(losses))
+        assert losses[-1] < losses[0]
+        assert all(np.all(np.isfinite(tf.cast(weight, "float32"))) for weight in model.weights)
+
+    @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+    def test_all_padding(self, policy):
+        outputs = make(dtype=policy)(make_ids((0, 3)))
+        assert not np.any(outputs["sequence_output"][0])
+        assert np.all(np.isfinite(tf.cast(outputs["sequence_output"], "float32")))
+
+    def test_the_softmax_is_computed_in_float32(self):
+        """Scores of about 3e4 differ by less than float16's and bfloat16's steps there; a float32 softmax of the same
+        16-bit scores still masks the padding, where -1e9 would overflow float16."""
+        encoder = make(dtype="float16", return_attention_scores=True)
+        seen = []
+        original = tf.nn.softmax
+
+        def softmax(logits, *args, **kwargs):
+            seen.append(logits.dtype)
+            return original(logits, *args, **kwargs)
+
+        tf.nn.softmax, keep = softmax, tf.nn.softmax
+        try:
+            scores = encoder(IDS)["attention_scores"].numpy().astype("float64")
+        finally:
+            tf.nn.softmax = keep
+        assert seen == [tf.float32] * 3
+        assert_same(scores.sum(-1), np.broadcast_to(MASK[:, None, None], (4, 3, 2, 9)), 2e-3)
+
+    @pytest.mark.parametrize("policy", ["float16", "mixed_float16"])
+    def test_layer_norm_is_computed_in_float32(self, policy):
+        """The squares of states of 300 are beyond float16, of which 65,504 is the largest."""
+        encoder, reference = make(dtype=policy), make()
+        for own in (encoder, reference):
+            for number, layer in enumerate(own.transformer_layers):
+                layer.feed_forward.output_dense.bias.assign(300 * np.cos(np.arange(16.0) + number))
+        for state, expected in zip(encoder.hidden_states(IDS), reference.hidden_states(IDS), strict=True):
+            assert np.all(np.isfinite(state))
+            assert relative_difference(state, expected) < 2e-2
+
+    @pytest.mark.parametrize("mode", ["sum", "mean", "weighted", "attention"])
+    def test_combining_is_computed_in_float32(self, mode):
+        """The sum of three states of 3e4 is beyond float16, but -2 of them added to 3 are not."""
+        encoder = make(dtype="float16", layers=[1, 1, 2, 2], combine=mode)
+        gamma = 3e4
+        for number, sign in ((0, 1), (1, -1)):
+            layer_norm = encoder.transformer_layers[number].feed_forward.layer_norm
+            layer_norm.gamma.assign(np.zeros(16))
+            layer_norm.beta.assign(np.full(16, sign * gamma))
+        combined = encoder(IDS)["encoder_outputs"].numpy()[MASK]
+        assert_same(combined, np.zeros_like(combined), 1.0)
+
+
+class TestLora:
+    def test_trains_little_and_is_saved(self, tmp_path):
+        encoder = make(combine="weighted")
+        model = make_model(encoder)
+        encoder.trainable = False
+        for layer in encoder.transformer_layers:
+            layer.trainable = True
+            for part in layer._flatten_layers(include_self=False):
+                part.trainable = False
+            for dense in (layer.attention.query, layer.attention.value):
+                dense.trainable = True
+                dense.enable_lora(4)
+        model.compile(keras.optimizers.Adam(1e-2), "mse", jit_compile=False)
+        names = [weight.name for weight in encoder.trainable_weights]
+        assert names.count("lora_kernel_a") == names.count("lora_kernel_b") == 6
+        assert not any(name == "kernel" for name in names)
+        kernels = [layer.attention.query._kernel.numpy() for layer in encoder.transformer_layers]
+        before = model.predict(IDS, verbose=0)
+        for _ in range(5):
+            model.train_on_batch(IDS, np.arange(4.0))
+        for layer, kernel in zip(encoder.transformer_layers, kernels, strict=True):
+            np.testing.assert_array_equal(layer.attention.query._kernel, kernel)
+            assert np.any(layer.attention.query.lora_kernel_b)
+        after = model.predict(IDS, verbose=0)
+        assert np.abs(after - before).max() > 1e-3
+        model.save(tmp_path / "m.keras")
+        assert_same(keras.saving.load_model(tmp_path / "m.keras").predict(IDS, verbose=0), after, 1e-5)
+
+
+@pytest.fixture(scope="module", params=["float32", "mixed_bfloat16"])
+def quantized(request):
+    model = make_model(make(dtype=request.param, combine="weighted", name="my_encoder"))
+    before = model.predict(IDS, verbose=0)
+    model.quantize("int8")
+    return model, before
+
+
+LOAD_AND_PREDICT = """
+import sys
+
+sys.modules["transformers"] = sys.modules["tensorflow_hub"] = sys.modules["tf_keras"] = None
+import keras, numpy as np, keras_bert_layers
+
+ids = dict(np.load("ids.npz"))
+model = keras.saving.load_model("m.keras")
+np.save("outputs.npy", model.predict(ids, verbose=0))
+model.save("again.keras")
+again = keras.saving.load_model("again.keras")
+np.save("again.npy", again.predict(ids, verbose=0))
+"""
+
+
+class TestQuantized:
+    def test_is_near(self, quantized):
+        model, before = quantized
+        assert relative_difference(model.predict(IDS, verbose=0), before) < 0.1
+        encoder = model.get_layer("my_encoder")
+        dense = encoder.transformer_layers[0].feed_forward.intermediate
+        assert dense.quantization_mode == "int8"
+        assert dense.kernel.dtype == "int8"
+        assert encoder.embeddings.word_embeddings.embeddings.dtype == "int8"
+
+    def test_is_equal_after_loading_in_a_fresh_process(self, quantized, tmp_path):
+        model, _ = quantized
+        expected = model.predict(IDS, verbose=0)
+        model.save(tmp_path / "m.keras")
+        np.savez(tmp_path / "ids.npz", **IDS)
+        run_in_fresh_process(LOAD_AND_PREDICT, cwd=tmp_path)
+        np.testing.assert_array_equal(np.load(tmp_path / "outputs.npy"), expected)
+        np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), expected)
+
+    def test_gives_every_output(self, quantized):
+        model, _ = quantized
+        encoder = model.get_layer("my_encoder")
+        outputs = encoder(IDS)
+        assert outputs["encoder_outputs"].dtype == encoder.compute_dtype
+        assert len(encoder.hidden_states(IDS, "all+embeddings")) == 4
+        assert not np.any(outputs["sequence_output"].numpy()[~MASK])
+
+
+class TestPolicyMap:
+    def test_of_ones_own_survives_its_configuration(self):
+        policies = keras.dtype_policies.DTypePolicyMap(
+            "float32", {"my_encoder/layer_1/feed_forward/intermediate": "mixed_bfloat16"}
+        )
+        encoder = make(dtype=policies, combine="sum", name="my_encoder")
+        dense = [layer.feed_forward.intermediate for layer in encoder.transformer_layers]
+        assert [layer.compute_dtype for layer in dense] == ["bfloat16", "float32", "float32"]
+        again = BertEncoder.from_config(encoder.get_config())
+        again.build()
+        dense = [layer.feed_forward.intermediate for layer in again.transformer_layers]
+        assert [layer.compute_dtype for layer in dense] == ["bfloat16", "float32", "float32"]
+        assert again(IDS)["encoder_outputs"].dtype == tf.float32

@@ -1,0 +1,93 @@
+"""A `BertEncoder` in a `.keras` file, loaded by a process that has neither its source nor the packages it needs not."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_bert_layers import BertConfig, BertEncoder, LayerCombination
+
+from ..layer_test_case import LayerCase, run_config_test, run_saving_test
+from .tiny_encoders import SIZES, make_ids, make_tf_model
+
+CASE = LayerCase(BertEncoder, {"config": BertConfig(**SIZES)}, make_ids())
+
+
+def frozen_in_part(**arguments):
+    encoder = BertEncoder(**arguments)
+    encoder.transformer_layers[1].trainable = False
+    encoder.build()
+    return encoder
+
+
+def frozen_whole(**arguments):
+    encoder = BertEncoder(**arguments)
+    encoder.trainable = False
+    return encoder
+
+
+@pytest.fixture
+def source(tmp_path):
+    tf_model = make_tf_model()
+    tf_model.save_pretrained(tmp_path / "source", safe_serialization=True)
+    return tmp_path / "source"
+
+
+def test_is_equal_in_a_fresh_process(source, tmp_path):
+    def pretrained(**arguments):
+        return BertEncoder.from_pretrained(source, **arguments)
+
+    ids = CASE.inputs
+    mix = LayerCombination("weighted", layer_norm=True)
+    cases = {
+        "defaults": CASE,
+        "pretrained": LayerCase(pretrained, {"layers": "last2", "combine": mix}, ids),
+        "first": LayerCase(pretrained, {"num_hidden_layers": 2, "combine": "concat", "pooler": False}, ids),
+        "frozen": CASE.changed(trainable=False, combine="attention"),
+        "frozen_in_part": LayerCase(frozen_in_part, CASE.arguments, ids),
+        "frozen_whole": LayerCase(frozen_whole, {**CASE.arguments, "combine": "weighted"}, ids),
+        "bfloat16": CASE.changed(dtype="mixed_bfloat16", layers=[0, -1], combine="stack"),
+        "scores": CASE.changed(return_attention_scores=True, layers=[3, 1], name="mine"),
+        "lone_ids": LayerCase(BertEncoder, CASE.arguments, {"input_ids": ids["input_word_ids"]}),
+    }
+    directory = tmp_path / "models"
+    directory.mkdir()
+    run_saving_test(cases, directory, blocked_imports=["transformers", "tensorflow_hub", "tf_keras"], delete=[source])
+
+
+def test_every_argument_survives_its_configuration():
+    config = BertConfig(**{**SIZES, "intermediate_size": 20})
+    variants = {
+        "config": config,
+        "layers": [2],
+        "combine": "sum",
+        "num_hidden_layers": 2,
+        "hidden_dropout": 0.5,
+        "attention_dropout": 0.5,
+        "pooler": False,
+        "trainable": False,
+        "return_attention_scores": True,
+        "dtype": "mixed_bfloat16",
+        "name": "another_name",
+    }
+    run_config_test(CASE, variants)
+
+
+def test_one_frozen_layer_survives_reloading_and_stays_as_it_is(tmp_path):
+    encoder = BertEncoder(BertConfig(**SIZES), combine="sum")
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in CASE.inputs}
+    encoder.transformer_layers[1].trainable = False
+    model = keras.Model(inputs, keras.layers.Dense(1)(encoder(inputs)["encoder_outputs"][:, 0]))
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    for own in (model, again):
+        encoder = next(layer for layer in own.layers if isinstance(layer, BertEncoder))
+        assert [layer.trainable for layer in encoder.transformer_layers] == [True, False, True]
+        before = [layer.get_weights() for layer in encoder.transformer_layers]
+        own.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        own.fit(CASE.inputs, np.arange(4.0), verbose=0)
+        after = [layer.get_weights() for layer in encoder.transformer_layers]
+        changed = [
+            any(not np.array_equal(a, b) for a, b in zip(x, y, strict=True))
+            for x, y in zip(before, after, strict=True)
+        ]
+        assert changed == [True, False, True]
