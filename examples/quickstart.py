@@ -94,7 +94,7 @@ def train_classifier(
         schedule = keras.optimizers.schedules.PolynomialDecay(learning_rate, steps, end_learning_rate=0.0)
         model.compile(keras.optimizers.AdamW(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
         # tf.data shuffles by itself.
-        model.fit(train, epochs=epochs, validation_data=test, shuffle=False, verbose="auto")
+        model.fit(train, epochs=epochs, validation_data=test, shuffle=False, verbose=1 if sys.stdout.isatty() else 2)
 
     print("\nFrozen encoder: training the mix of layers and the head")
     fit(learning_rate=1e-2, epochs=2 * epochs)

@@ -33,7 +33,7 @@ class BertEmbeddings(keras.layers.Layer):
         self.layer_norm = keras.layers.LayerNormalization(
             epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm"
         )
-        self.dropout = keras.layers.Dropout(hidden_dropout, dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(hidden_dropout, dtype=self.dtype_policy, name="dropout")
 
     def _embedding(self, rows: int, config: BertConfig, name: str) -> keras.layers.Embedding:
         start = keras.initializers.TruncatedNormal(stddev=config.initializer_range)

@@ -292,14 +292,15 @@ class LayerwiseEncoder(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        # A map, as of an encoder that was loaded quantised, is kept up to date by Keras itself.
-        if not isinstance(self.dtype_policy, keras.dtype_policies.DTypePolicyMap):
-            policies = keras.dtype_policies.DTypePolicyMap(self.dtype_policy)
-            for layer in self._flatten_layers(include_self=False):
-                if layer.quantization_mode is not None:
-                    policies[layer.path] = layer.dtype_policy
-            if len(policies):
-                config["dtype"] = keras.dtype_policies.serialize(policies)
+        policy = self.dtype_policy
+        is_map = isinstance(policy, keras.dtype_policies.DTypePolicyMap)
+        policies = keras.dtype_policies.DTypePolicyMap(policy.default_policy if is_map else policy)
+        for path, layer in self._sublayers().items():
+            own = policy[f"{self.path or self.name}/{path}"] if is_map else layer.dtype_policy
+            if is_map or own.quantization_mode is not None:
+                policies[path] = own
+        if len(policies):
+            config["dtype"] = keras.dtype_policies.serialize(policies)
         combine = self.combine
         return {
             **config,
@@ -318,11 +319,30 @@ class LayerwiseEncoder(keras.layers.Layer):
             config["combine"] = keras.saving.deserialize_keras_object(config["combine"])
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+        policies = config.get("dtype")
+        if isinstance(policies, keras.dtype_policies.DTypePolicyMap):
+            config["dtype"] = policies.default_policy
         encoder = cls(**config)
+        if isinstance(policies, keras.dtype_policies.DTypePolicyMap):
+            # Each sublayer gets its own policy: one that looks itself up in a map cannot be saved once it is quantised.
+            sublayers = encoder._sublayers()
+            for path, policy in policies.items():
+                sublayers[path].dtype_policy = policy
         for layer in encoder._freezable_layers():
             if layer.name in frozen:
                 layer.trainable = False
         return encoder
+
+    def _sublayers(self) -> dict[str, keras.layers.Layer]:
+        """All layers inside, by their paths below this one."""
+        found = {}
+        unseen: list[tuple[str, keras.layers.Layer]] = [("", self)]
+        while unseen:
+            prefix, parent = unseen.pop()
+            for layer in parent._layers:
+                found[f"{prefix}{layer.name}"] = layer
+                unseen.append((f"{prefix}{layer.name}/", layer))
+        return found
 
     def _freezable_layers(self) -> list[keras.layers.Layer]:
         # The encoder itself first: freezing it freezes the others.

@@ -45,9 +45,9 @@ class SelfAttention(keras.layers.Layer):
         self.query = dense(config.hidden_size, config, "query", policy)
         self.key = dense(config.hidden_size, config, "key", policy)
         self.value = dense(config.hidden_size, config, "value", policy)
-        self.attention_dropout = keras.layers.Dropout(attention_dropout, dtype=policy)
+        self.attention_dropout = keras.layers.Dropout(attention_dropout, dtype=policy, name="attention_dropout")
         self.output_dense = dense(config.hidden_size, config, "output", policy)
-        self.hidden_dropout = keras.layers.Dropout(hidden_dropout, dtype=policy)
+        self.hidden_dropout = keras.layers.Dropout(hidden_dropout, dtype=policy, name="hidden_dropout")
         self.layer_norm = keras.layers.LayerNormalization(
             epsilon=config.layer_norm_eps, dtype=policy, name="layer_norm"
         )
@@ -92,7 +92,7 @@ class FeedForward(keras.layers.Layer):
         activation = ACTIVATIONS.get(config.hidden_act, config.hidden_act)
         self.intermediate = dense(config.intermediate_size, config, "intermediate", policy, activation)
         self.output_dense = dense(config.hidden_size, config, "output", policy)
-        self.hidden_dropout = keras.layers.Dropout(hidden_dropout, dtype=policy)
+        self.hidden_dropout = keras.layers.Dropout(hidden_dropout, dtype=policy, name="hidden_dropout")
         self.layer_norm = keras.layers.LayerNormalization(
             epsilon=config.layer_norm_eps, dtype=policy, name="layer_norm"
         )

@@ -128,6 +128,15 @@ class WindowedEncoder(LayerwiseEncoder):
                 "Expected `window` to be an integer of at least 3: [CLS], a piece and [SEP]. "
                 f"Received: window={window!r}."
             )
+        # Here, so that the encoder's weights have the same paths as when it is made from a file.
+        if not encoder.built:
+            encoder.build()
+        positions = _number_of_positions(encoder)
+        if positions is not None and window > positions:
+            raise ValueError(
+                f"Expected `window` to be at most {positions}: the encoder has no more positions. "
+                f"Received: window={window!r}."
+            )
         if not _is_int(stride) or not 0 <= stride < window - 2:
             raise ValueError(
                 f"Expected `stride`, the pieces that two windows share, to be an integer from 0 to {window - 3}: a "
@@ -146,15 +155,6 @@ class WindowedEncoder(LayerwiseEncoder):
                 f"several, so that they cannot be merged. Received: merge={merge!r} and an encoder with "
                 "return_attention_scores=True. Give merge=None for the scores of each window, or an encoder without."
             )
-        # Here, so that the encoder's weights have the same paths as when it is made from a file.
-        if not encoder.built:
-            encoder.build()
-        positions = _number_of_positions(encoder)
-        if positions is not None and window > positions:
-            raise ValueError(
-                f"Expected `window` to be at most {positions}: so many positions has {encoder.name!r}. "
-                f"Received: window={window!r}."
-            )
         self.encoder = encoder
         self.window = window
         self.stride = stride
@@ -169,6 +169,7 @@ class WindowedEncoder(LayerwiseEncoder):
         self.return_attention_scores = encoder.return_attention_scores
         if encoder.return_attention_scores:
             self.num_heads = encoder.num_heads
+        self.built = True
 
     @property
     def max_tokens(self) -> int:
@@ -191,9 +192,6 @@ class WindowedEncoder(LayerwiseEncoder):
     def _step(self) -> int:
         """Columns from the start of one window to that of the next."""
         return self.window - 2 - self.stride
-
-    def build(self, input_shape: Any = None) -> None:
-        """Nothing: the encoder is built already."""
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         token_ids, mask, segment_ids = self._standardize(inputs)

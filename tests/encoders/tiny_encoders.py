@@ -34,7 +34,7 @@ def randomize(variables: Any, seed: int = 0, scale: float = 0.3) -> None:
     random = np.random.default_rng(seed)
     for variable in variables:
         name = getattr(variable, "path", None) or variable.name
-        if variable.dtype in ("float32", tf.float32):
+        if tf.as_dtype(variable.dtype).is_floating:
             mean = 1.0 if "gamma" in name else 0.0
             variable.assign(random.normal(mean, scale, variable.shape))
 

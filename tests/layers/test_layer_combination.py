@@ -357,7 +357,9 @@ class TestSaving:
                 "initial_weights": WEIGHTS,
                 # Of equal weights there is nothing to see.
                 "temperature": LayerCase(
-                    LayerCombination, {"mode": "weighted", "initial_weights": WEIGHTS, "temperature": 3.0}, make_states()
+                    LayerCombination,
+                    {"mode": "weighted", "initial_weights": WEIGHTS, "temperature": 3.0},
+                    make_states(),
                 ),
             },
         )
@@ -395,7 +397,10 @@ class TestErrors:
         [
             ({"mode": "average"}, r"`mode` to be one of stack, concat, .*attention\. Received: mode='average'"),
             ({"mode": None}, r"`mode` to be one of.*Received: mode=None"),
-            ({"mode": "mean", "dropout": 0.1}, r'belong to mode "weighted" alone\. Received: mode=\'mean\', dropout=0.1'),
+            (
+                {"mode": "mean", "dropout": 0.1},
+                r'belong to mode "weighted" alone\. Received: mode=\'mean\', dropout=0.1',
+            ),
             (
                 {"mode": "attention", "layer_norm": True, "temperature": 2.0},
                 r"Received: mode='attention', layer_norm=True, temperature=2.0\. Leave them out",
@@ -425,7 +430,9 @@ class TestErrors:
             LayerCombination(**arguments)
 
     def test_number_of_initial_weights(self):
-        with pytest.raises(ValueError, match=r"one initial weight for each of the 4 layers\. Received: initial_weights="):
+        with pytest.raises(
+            ValueError, match=r"one initial weight for each of the 4 layers\. Received: initial_weights="
+        ):
             LayerCombination("weighted", initial_weights=[1, 2])(make_states())
 
     def test_another_number_of_layers_later(self):

@@ -96,8 +96,8 @@ syntaxes = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(num_layers=st.integers(1, 7), layers=syntaxes, has_embeddings=st.booleans())
-# The known mistake: layer 0 is the embeddings, so that "the last two" of 4 are 3 and 4, which are at 3 and 4 of the list
-# of 0 to 4 and at 2 and 3 of a list that forgets the embeddings.
+# The known mistake: layer 0 is the embeddings, so that "the last two" of 4 are 3 and 4, which are at 3 and 4 of the
+# list of 0 to 4 and at 2 and 3 of a list that forgets the embeddings.
 @example(num_layers=4, layers="last2", has_embeddings=True)
 @example(num_layers=4, layers="last2", has_embeddings=False)
 @example(num_layers=4, layers="-2:", has_embeddings=False)
@@ -237,7 +237,9 @@ def test_layers_that_are_not_there(layers, message):
     "layers", [None, True, 1.0, np.float32(1), [1, 2.0], ["1"], [True, False], [[1]], np.array([1.0]), np.array([True])]
 )
 def test_layers_of_another_type(layers):
-    with pytest.raises(TypeError, match=r'Expected `layers` to be an int, a list or a range of ints.*Received: layers='):
+    with pytest.raises(
+        TypeError, match=r"Expected `layers` to be an int, a list or a range of ints.*Received: layers="
+    ):
         select_layers(layers, 4)
     with pytest.raises(TypeError, match=r"Expected `layers` to be.*Received: layers="):
         ConstantEncoder(4, layers)

@@ -131,7 +131,9 @@ class TestModes:
 
 
 class TestMasks:
-    @pytest.mark.parametrize("form", ["bool", "int32", "int64", "float32", "float64", "list", "ints", "tensor", "tuple"])
+    @pytest.mark.parametrize(
+        "form", ["bool", "int32", "int64", "float32", "float64", "list", "ints", "tensor", "tuple"]
+    )
     @pytest.mark.parametrize("special", [False, True])
     def test_forms(self, form, special):
         def formed(mask):
@@ -300,7 +302,10 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"mode": "sum"}, r"`mode` to be one of cls, mean, max, mean_sqrt_length, attention\. Received: mode='sum'"),
+            (
+                {"mode": "sum"},
+                r"`mode` to be one of cls, mean, max, mean_sqrt_length, attention\. Received: mode='sum'",
+            ),
             ({"mode": None}, r"`mode` to be one of.*Received: mode=None"),
             (
                 {"mode": "cls", "exclude_special_tokens": True},

@@ -88,7 +88,7 @@ def test_fewer_labels_than_words(labels):
     for to in EXPECTED:
         with pytest.raises(tf.errors.InvalidArgumentError, match="fewer labels than words"):
             align_labels(labels, word_ids, to)
-    dataset = tf.data.Dataset.from_tensors((labels if isinstance(labels, np.ndarray) else tf.ragged.constant(labels)))
+    dataset = tf.data.Dataset.from_tensors(labels if isinstance(labels, np.ndarray) else tf.ragged.constant(labels))
     with pytest.raises(tf.errors.InvalidArgumentError, match="fewer labels than words"):
         list(dataset.map(lambda labels: align_labels(labels, word_ids)))
 
@@ -109,9 +109,9 @@ def test_errors_say_what_was_given(labels, word_ids, to: str, message: str):
 
 
 def test_in_a_dataset_with_the_preprocessor(vocabulary: list[str]):
-    preprocessor = BertPreprocessor(vocabulary, sequence_length=10, return_word_ids=True, split_into_words=True)
-    words = tf.ragged.constant([["The", "bookish", "film", "!"], ["why"], [], ["plot", "twist", "a", "b"]])
-    labels = tf.ragged.constant([[1, 2, 3, 4], [5], [], [6, 7, 8, 9]])
+    preprocessor = BertPreprocessor(vocabulary, sequence_length=10, return_word_ids=True)
+    words = tf.ragged.constant([["The", "bookish", "film", "!"], ["why"], [], ["plot", "twist", "a", "b", "c"]])
+    labels = tf.ragged.constant([[1, 2, 3, 4], [5], [], [6, 7, 8, 9, 3]])
 
     def prepare(words, labels):
         ids = preprocessor(words)
@@ -120,7 +120,7 @@ def test_in_a_dataset_with_the_preprocessor(vocabulary: list[str]):
     dataset = tf.data.Dataset.from_tensor_slices((words, labels)).ragged_batch(3).map(prepare)
     assert [tuple(spec.shape) for spec in dataset.element_spec[1:]] == [(None, 10), (None, 10)]
     rows = [row for _, *aligned in dataset for row in without_weight_as_none(aligned)]
-    assert [[label for label in row if label is not None] for row in rows] == [[1, 2, 3, 4], [5], [], [6, 7, 8]]
+    assert [[label for label in row if label is not None] for row in rows] == [[1, 2, 3, 4], [5], [], [6, 7, 8, 9]]
 
 
 @pytest.mark.parametrize("length", [24, 128])
