@@ -8,11 +8,15 @@ from keras_bert_layers.checkpoints.bert_config import BertConfig  # noqa: E402
 from keras_bert_layers.encoders.bert_encoder import BertEncoder  # noqa: E402
 from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder  # noqa: E402
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder  # noqa: E402
+from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder  # noqa: E402
 from keras_bert_layers.layers.layer_combination import LayerCombination  # noqa: E402
 from keras_bert_layers.layers.sequence_pooling import SequencePooling  # noqa: E402
+from keras_bert_layers.layers.word_pooling import WordPooling  # noqa: E402
 from keras_bert_layers.serving.export_saved_model import export_saved_model  # noqa: E402
+from keras_bert_layers.text.align_labels import align_labels  # noqa: E402
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor  # noqa: E402
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer  # noqa: E402
+from keras_bert_layers.text.bucket_by_length import bucket_by_length  # noqa: E402
 from keras_bert_layers.text.tfhub_preprocessor import TFHubPreprocessor  # noqa: E402
 
 __all__ = [
@@ -25,5 +29,9 @@ __all__ = [
     "SequencePooling",
     "TFHubEncoder",
     "TFHubPreprocessor",
+    "WindowedEncoder",
+    "WordPooling",
+    "align_labels",
+    "bucket_by_length",
     "export_saved_model",
 ]

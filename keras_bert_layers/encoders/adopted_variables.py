@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -21,9 +22,20 @@ class AdoptedVariables(keras.layers.Layer):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             trainable = [variable for variable in variables if variable.trainable]
             tape.watch(trainable)
-            total = tf.add_n([tf.reduce_sum(tf.cast(output, "float32")) for output in outputs()])
+            # Random weights, for the plain sum over a normalised state is the same whatever the variables are.
+            total = tf.add_n(
+                [
+                    tf.reduce_sum(tf.random.stateless_normal(tf.shape(output), (0, 1)) * tf.cast(output, "float32"))
+                    for output in outputs()
+                ]
+            )
         gradients = tape.gradient(total, trainable)
-        used = {id(variable) for variable, gradient in zip(trainable, gradients, strict=True) if gradient is not None}
+        # Through the nested functions of a SavedModel what is not connected has a gradient, of zeros.
+        used = {
+            id(variable)
+            for variable, gradient in zip(trainable, gradients, strict=True)
+            if gradient is not None and np.any(tf.convert_to_tensor(gradient))
+        }
         self.adopted = [
             keras.Variable(
                 initializer=variable,

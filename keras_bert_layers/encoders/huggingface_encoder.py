@@ -174,8 +174,8 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         )
 
     def _used_outputs(self) -> list[tf.Tensor]:
-        token = tf.ones((1, 1), "int32")
-        outputs = self._call_model(token, token, tf.zeros_like(token))
+        tokens = tf.constant([[1, 2, 3, 4]])
+        outputs = self._call_model(tokens, tf.ones_like(tokens), tf.zeros_like(tokens))
         return [*outputs["hidden_states"], *([outputs["pooler_output"]] if self.has_pooler else [])]
 
     def get_config(self) -> dict[str, Any]:

@@ -124,8 +124,8 @@ class TFHubEncoder(LayerwiseEncoder):
         return self.saved_model.loaded(inputs)
 
     def _used_outputs(self) -> list[tf.Tensor]:
-        token = tf.ones((1, 1), "int32")
-        outputs = self._call_encoder(token, token, tf.zeros_like(token))
+        tokens = tf.constant([[1, 2, 3, 4]])
+        outputs = self._call_encoder(tokens, tf.ones_like(tokens), tf.zeros_like(tokens))
         return [*outputs["encoder_outputs"], *([outputs["pooled_output"]] if self.has_pooler else [])]
 
     def get_config(self) -> dict[str, Any]:

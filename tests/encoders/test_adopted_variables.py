@@ -46,3 +46,21 @@ def test_says_where_keras_makes_a_copy(monkeypatch):
     variable = tf.Variable([1.0], name="kernel")
     with pytest.raises(RuntimeError, match=r"copied the variable kernel.*3\.10"):
         AdoptedVariables([variable], lambda: [variable * 2])
+
+
+def test_freezes_what_has_a_gradient_of_zeros():
+    """As through the nested functions of a SavedModel, where nothing is unconnected."""
+    used, unused = tf.Variable([1.0, 2.0]), tf.Variable([1.0, 2.0])
+    layer = AdoptedVariables([used, unused], lambda: [used + 0 * unused])
+    assert [own._value is used for own in layer.trainable_weights] == [True]
+
+
+def test_freezes_the_unused_pooler_of_a_real_hub_encoder(data_directory):
+    from keras_bert_layers import TFHubEncoder
+
+    directory = data_directory / "checkpoints" / "tfhub_bert_tiny" / "encoder"
+    frozen = [
+        [weight.name for weight in TFHubEncoder(directory, pooler=pooler).weights if not weight.trainable]
+        for pooler in (True, False)
+    ]
+    assert frozen == [["Variable"], ["pooler_transform.kernel", "pooler_transform.bias", "Variable"]]

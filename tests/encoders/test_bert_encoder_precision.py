@@ -121,6 +121,7 @@ class TestPolicies:
         combined = encoder(IDS)["encoder_outputs"].numpy()[MASK].astype("float64")
         assert relative_difference(combined, np.broadcast_to(expected, combined.shape)) < 1e-3
 
+
 class TestLora:
     def test_trains_little_and_is_saved(self, tmp_path):
         encoder = make(combine="weighted")

@@ -87,7 +87,6 @@ def test_one_frozen_layer_survives_reloading_and_stays_as_it_is(tmp_path):
         own.fit(CASE.inputs, np.arange(4.0), verbose=0)
         after = [layer.get_weights() for layer in encoder.transformer_layers]
         changed = [
-            any(not np.array_equal(a, b) for a, b in zip(x, y, strict=True))
-            for x, y in zip(before, after, strict=True)
+            any(not np.array_equal(a, b) for a, b in zip(x, y, strict=True)) for x, y in zip(before, after, strict=True)
         ]
         assert changed == [True, False, True]

@@ -80,7 +80,9 @@ class TestOutputs:
         names = [name for name in HUGGINGFACE_NAMES if name in encoder._arguments]
         if tf_model.config.model_type == "roberta":
             names.remove("token_type_ids")
-        run = as_graph(lambda ids: tf_model({n: ids[n] for n in names}, output_attentions=True).attentions, HUGGINGFACE_NAMES)
+        run = as_graph(
+            lambda ids: tf_model({n: ids[n] for n in names}, output_attentions=True).attentions, HUGGINGFACE_NAMES
+        )
         expected = run(IDS)
         scores = as_graph(lambda ids: encoder(ids)["attention_scores"], HUGGINGFACE_NAMES)(IDS)
         assert scores.shape == (4, 2, 2, 9, 9)

@@ -175,7 +175,9 @@ class TestSource:
 
     def test_another_kind_of_model(self, tmp_path):
         module = tf.Module()
-        module.__call__ = tf.function(lambda text: tf.strings.length(text), input_signature=[tf.TensorSpec([None], tf.string)])
+        module.__call__ = tf.function(
+            lambda text: tf.strings.length(text), input_signature=[tf.TensorSpec([None], tf.string)]
+        )
         tf.saved_model.save(module, str(tmp_path / "lengths"))
         with pytest.raises(ValueError, match=r"called on a dict of .*Received: source='.*lengths', which cannot be"):
             TFHubEncoder(str(tmp_path / "lengths"))
@@ -221,7 +223,9 @@ class TestSaving:
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in TFHUB_NAMES}
         model = keras.Model(inputs, TFHubEncoder(loaded, combine="mean")(inputs)["encoder_outputs"])
         model.save(tmp_path / "m.keras")
-        with pytest.raises(ValueError, match=r"TFHubEncoder holds the TensorFlow graph.*load_model\(path, safe_mode=False"):
+        with pytest.raises(
+            ValueError, match=r"TFHubEncoder holds the TensorFlow graph.*load_model\(path, safe_mode=False"
+        ):
             keras.saving.load_model(tmp_path / "m.keras")
         again = keras.saving.load_model(tmp_path / "m.keras", safe_mode=False)
         ids = make_ids()

@@ -36,7 +36,7 @@ from .tiny_encoders import (
 
 POSITIONS = 128
 # 2,000 word pieces in the first document; none, parts of one and just more than one window in the others.
-LENGTHS = (2002, 0, 1, 2, 3, 128, 129, 700)
+LENGTHS = (2002, 0, 3, 128, 129, 300)
 SEQUENCE = 2010
 LONG = {"window": 128, "stride": 32, "max_windows": 32}
 # Small windows for what does not depend on their size.
@@ -120,10 +120,10 @@ def run_alone(encoder, ids, **windows):
     return documents
 
 
-def stitch(encoder, ids, merge, **windows):
-    """What a WindowedEncoder should give, one token at a time."""
+def stitch(encoder, ids, merge, documents=None, **windows):
+    """What a WindowedEncoder should give, one token at a time; `documents` are what `run_alone` gave."""
     batch, sequence = ids[TFHUB_NAMES[0]].shape
-    documents = run_alone(encoder, ids, **windows)
+    documents = documents or run_alone(encoder, ids, **windows)
     mask = np.zeros((batch, sequence), bool)
     states = {}
     for row, outputs in enumerate(documents):
@@ -204,9 +204,10 @@ class TestStitching:
         """All tokens have states, which are those of their windows run one by one; in the graph as eagerly."""
         encoder = make(kind, layers=[3, 1])
         ids = make_ids(LENGTHS, SEQUENCE)
+        documents = run_alone(encoder, ids, **LONG)
         for merge in ("max_context", "mean"):
             windowed = WindowedEncoder(encoder, merge=merge, **LONG)
-            expected = stitch(encoder, ids, merge, **LONG)
+            expected = stitch(encoder, ids, merge, documents)
             assert expected["mask"].sum(1).tolist() == list(LENGTHS)
             outputs = windowed(ids)
             assert_stitched(outputs, expected)
@@ -244,7 +245,7 @@ class TestStitching:
         """What the 0.01 * length of run_squad.py does."""
         encoder = bert(positions=256, layers=0, sizes={**SIZES, "num_hidden_layers": 1}, pooler=False)
         windows = {"window": 252, "stride": 100, "max_windows": 9}
-        # Pieces 1 to 250 and 151 to 298. By left and right alone, piece 201 would be the second window's: 50 against 49.
+        # Pieces 1 to 250 and 151 to 298. Left and right alone would give piece 201 to the second: 50 to 49.
         assert [run_squad_best(cut(300, **windows), column) for column in (200, 201, 202)] == [0, 0, 1]
         ids = make_ids((300, 299, 270), 300)
         outputs = WindowedEncoder(encoder, **windows)(ids)
@@ -268,12 +269,12 @@ class TestStitching:
         ids = make_ids((40, 30, 9), 42)
         ids["input_mask"] *= np.random.default_rng(1).integers(0, 4, (3, 42)) > 0
         ids["input_mask"][:, 0] = 1
-        for merge in ("max_context", "mean"):
-            outputs = WindowedEncoder(encoder, merge=merge, **SMALL)(ids)
-            assert_stitched(outputs, stitch(encoder, ids, merge, **SMALL))
+        outputs = WindowedEncoder(encoder, merge="mean", **SMALL)(ids)
+        assert_stitched(outputs, stitch(encoder, ids, "mean", **SMALL))
 
-    @pytest.mark.parametrize("merge", MERGES)
-    @pytest.mark.parametrize("sequence", [None, 42])
+    @pytest.mark.parametrize(
+        ("merge", "sequence"), [("max_context", None), ("max_context", 42), ("mean", 42), (None, None)]
+    )
     def test_xla(self, merge, sequence):
         windowed = WindowedEncoder(bert(layers=[3, 1], combine="stack"), merge=merge, **SMALL)
         ids = make_ids(SMALL_LENGTHS, 42)
@@ -321,15 +322,17 @@ def encoder_with(encoder, **arguments):
 
 
 class TestOneWindow:
-    @pytest.mark.parametrize("merge", ["max_context", "mean"])
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize(
+        ("kind", "merge"),
+        [("bert", "max_context"), ("bert", "mean"), ("huggingface", "max_context"), ("tfhub", "mean")],
+    )
     def test_is_what_the_encoder_gives(self, kind, merge, make):
         encoder = make(kind, layers=[1, 3])
         windowed = WindowedEncoder(encoder, window=20, stride=3, merge=merge)
         for sequence in (20, 13):
             ids = make_ids((13, 0, 9, 1, 2), sequence)
             assert_equal(windowed(ids), encoder(ids))
-        if merge == "mean":
+        if kind == "bert":
             assert_equal(as_graph(lambda x: windowed(x))(ids), as_graph(lambda x: encoder(x))(ids))
 
     @pytest.mark.parametrize("merge", ["max_context", "mean"])
@@ -438,8 +441,8 @@ class TestTooLong:
             assert outputs["mask"].numpy().sum(1).tolist() == [23, 24, 23, 3, 23]
             assert_stitched(outputs, stitch(encoder, ids, merge, **self.WINDOWS))
             np.testing.assert_array_equal(outputs["sequence_output"]._keras_mask, outputs["mask"])
-            graph = as_graph(lambda values, windowed=windowed: windowed(values))(ids)
-            assert_equal(graph, outputs, 1e-5)
+        graph = as_graph(lambda values: windowed(values))(ids)
+        assert_equal(graph, outputs, 1e-5)
 
     def test_what_is_cut_changes_nothing(self):
         windowed = WindowedEncoder(bert(), **self.WINDOWS)
@@ -482,8 +485,8 @@ class TestTooLong:
 
 class TestContract:
     @pytest.mark.parametrize("merge", MERGES)
-    @pytest.mark.parametrize("combine", [None, "stack", "concat", "mean"])
-    @pytest.mark.parametrize("sequence", [None, 42, 9])
+    @pytest.mark.parametrize("combine", [None, "stack", "concat"])
+    @pytest.mark.parametrize("sequence", [None, 42])
     def test_symbolic_outputs_are_as_computed(self, sequence, combine, merge):
         scores = merge is None
         encoder = bert(layers="last2", combine=combine, dtype="mixed_bfloat16", return_attention_scores=scores)
@@ -642,8 +645,9 @@ class TestErrors:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("merge", MERGES)
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize(
+        ("kind", "merge"), [*[("bert", merge) for merge in MERGES], ("huggingface", "max_context"), ("tfhub", "mean")]
+    )
     def test_every_weight_has_a_gradient(self, kind, merge, make):
         windowed = WindowedEncoder(make(kind, combine="weighted"), merge=merge, **SMALL)
         ids = make_ids((40, 0, 12, 5), 42)
@@ -684,19 +688,19 @@ class TestTraining:
         for gradient, expected in zip(gradients, tape.gradient(total, weights), strict=True):
             assert_same(tf.convert_to_tensor(gradient), tf.convert_to_tensor(expected), 1e-4)
 
-    @pytest.mark.parametrize("merge", ["max_context", "mean"])
-    def test_fit(self, merge, recwarn):
-        windowed = WindowedEncoder(bert(combine="weighted"), merge=merge, **SMALL)
+    def test_fit(self, recwarn):
+        encoder = bert(combine="weighted", hidden_dropout=0.0, attention_dropout=0.0)
+        windowed = WindowedEncoder(encoder, **SMALL)
         inputs = symbolic_ids()
         outputs = windowed(inputs)
         features = keras.layers.GlobalAveragePooling1D()(outputs["encoder_outputs"])
         scores = keras.layers.Dense(1)(keras.layers.concatenate([features, outputs["pooled_output"]]))
         model = keras.Model(inputs, scores)
-        model.compile(keras.optimizers.SGD(0.05), "mse")
+        model.compile(keras.optimizers.SGD(0.02), "mse")
         before = {weight.path: weight.numpy() for weight in windowed.trainable_weights}
         ids, targets = make_ids((40, 30, 12, 5), 42), np.arange(4.0)
-        losses = model.fit(ids, targets, batch_size=4, epochs=8, verbose=0).history["loss"]
-        assert losses[-1] < 0.8 * losses[0]
+        losses = model.fit(ids, targets, batch_size=4, epochs=5, verbose=0).history["loss"]
+        assert losses[-1] < 0.9 * losses[0]
         assert not [str(w.message) for w in recwarn if "radient" in str(w.message)]
         still = [
             w.path for w in windowed.trainable_weights if np.array_equal(w, before[w.path]) and "key" not in w.path
@@ -738,7 +742,7 @@ class TestSaving:
         model.save(tmp_path / "m.keras")
         again = keras.saving.load_model(tmp_path / "m.keras", safe_mode=kind != "tfhub")
         ids = make_ids((40, 0, 12, 5), 42)
-        np.testing.assert_array_equal(again.predict(ids, verbose=0), model.predict(ids, verbose=0))
+        np.testing.assert_array_equal(again(ids), model(ids))
         layer = again.get_layer("windows")
         assert {name: value for name, value in layer.get_config().items() if name != "encoder"} == {
             "name": "windows", "trainable": True, "merge": "mean", **SMALL,

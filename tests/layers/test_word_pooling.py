@@ -143,8 +143,7 @@ def test_the_word_mask_goes_on_to_later_layers():
     np.testing.assert_allclose(keras.Model([states, word_ids], sentence)([values, WORD_IDS]), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("with_weights", [False, True])
-def test_a_tagger_trains_and_counts_the_words_that_are_there(with_weights: bool):
+def test_a_tagger_trains_and_counts_the_words_that_are_there():
     token_ids = np.arange(WORD_IDS.size, dtype="int32").reshape(WORD_IDS.shape)
     labels = [[1, 2, 0], [3, 1, 1, 2, 0, 3], [], [0, 1, 2, 3, 0, 1, 2, 3]]
     dense, weights = align_labels(labels, WORD_IDS)
@@ -154,20 +153,21 @@ def test_a_tagger_trains_and_counts_the_words_that_are_there(with_weights: bool)
     model = keras.Model(inputs, scores)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.1), loss, metrics=["accuracy"], jit_compile=True)
-    rows = ({"token_ids": token_ids, "word_ids": WORD_IDS}, dense, *([weights] if with_weights else []))
-    dataset = tf.data.Dataset.from_tensors(rows)
-    measured = model.evaluate(dataset, verbose=0, return_dict=True)
+    rows = ({"token_ids": token_ids, "word_ids": WORD_IDS}, dense)
+    without_weights, with_weights = (tf.data.Dataset.from_tensors(row) for row in (rows, (*rows, weights)))
 
     logits = np.asarray(model(rows[0]), "float64")
     there = [(row, word) for row, word in zip(*np.nonzero(pool_by_loop("first", logits, WORD_IDS)[1]), strict=True)]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     expected = np.mean([-np.log(probabilities[row, word, labels[row][word]]) for row, word in there])
     right = np.mean([logits[row, word].argmax() == labels[row][word] for row, word in there])
-    assert measured["loss"] == pytest.approx(expected, abs=1e-5)
-    assert measured["accuracy"] == pytest.approx(right, abs=1e-6)
+    for dataset in (without_weights, with_weights):
+        measured = model.evaluate(dataset, verbose=0, return_dict=True)
+        assert measured["loss"] == pytest.approx(expected, abs=1e-5)
+        assert measured["accuracy"] == pytest.approx(right, abs=1e-6)
 
-    model.fit(dataset, epochs=40, verbose=0)
-    assert model.evaluate(dataset, verbose=0, return_dict=True)["accuracy"] == 1.0
+    model.fit(with_weights, epochs=30, verbose=0)
+    assert model.evaluate(with_weights, verbose=0, return_dict=True)["accuracy"] == 1.0
 
 
 @pytest.fixture(scope="module")
@@ -245,27 +245,41 @@ def test_an_export_gives_the_same_from_c(
         assert_poolings_equal_the_loop(outputs, batch["word_ids"])
 
 
-@pytest.mark.parametrize("given_as", ["words", "text"])
-def test_wnut17_in_python_and_from_c(
-    data_directory: pathlib.Path, tmp_path: pathlib.Path, saved_model_runner: SavedModelRunner, given_as: str
+def test_text_to_words_in_one_export(
+    config: kbl.BertConfig, vocabulary: list[str], tmp_path: pathlib.Path, saved_model_runner: SavedModelRunner
+):
+    preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=16, return_word_ids=True)
+    text = keras.Input((), dtype="string", name="text")
+    ids = preprocessor(text)
+    states = kbl.BertEncoder(config, combine="mean")(ids)["encoder_outputs"]
+    model = keras.Model(text, WordPooling("max")(states, ids["word_ids"]))
+    kbl.export_saved_model(model, tmp_path / "1")
+    texts = ["the film was dully made!", "", "why not?"]
+    outputs = saved_model_runner.run(tmp_path / "1", {"text": texts})
+    assert outputs["word_mask"].sum(axis=1).tolist() == [6, 0, 3]
+    np.testing.assert_allclose(outputs["word_outputs"], model(tf.constant(texts))["word_outputs"], atol=1e-5)
+
+
+def test_wnut17_as_words_and_as_text(
+    data_directory: pathlib.Path, tmp_path: pathlib.Path, saved_model_runner: SavedModelRunner
 ):
     pytest.importorskip("transformers")
     file = data_directory / "vocabularies" / "bert-base-cased.vocab.txt"
     tokenizer = load_tokenizer(file, lowercase=False)
     sentences, _ = read_wnut17(data_directory, 1000)
     assert len(sentences) == 1000
-    texts = sentences if given_as == "words" else [" ".join(words) for words in sentences]
-    ids = encode(tokenizer, texts, 40)
+    batches = [encode(tokenizer, texts, 40) for texts in (sentences, [" ".join(words) for words in sentences])]
+    assert batches[0]["word_ids"].max() < batches[1]["word_ids"].max()
     config = kbl.BertConfig(
         vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
     )
     model = export(config, tmp_path / "1")
-    by_keras = {"_".join(map(str, path)): value.numpy() for path, value in keras.tree.flatten_with_path(model(ids))}
-    assert_poolings_equal_the_loop(by_keras, ids["word_ids"])
-    from_c = saved_model_runner.run(tmp_path / "1", ids)
-    assert set(from_c) == set(by_keras)
-    assert_poolings_equal_the_loop(from_c, ids["word_ids"])
-    np.testing.assert_allclose(from_c["tokens"], by_keras["tokens"], atol=1e-5, rtol=0)
+    for ids, from_c in zip(batches, saved_model_runner.run_batches(tmp_path / "1", batches), strict=True):
+        assert_poolings_equal_the_loop(from_c, ids["word_ids"])
+        by_keras = {"_".join(map(str, path)): value.numpy() for path, value in keras.tree.flatten_with_path(model(ids))}
+        assert set(from_c) == set(by_keras)
+        for name, value in by_keras.items():
+            np.testing.assert_allclose(from_c[name], value, atol=1e-5, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize(
