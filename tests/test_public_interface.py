@@ -29,6 +29,10 @@ PUBLIC_NAMES = {
     "SequencePooling",
     "TFHubEncoder",
     "TFHubPreprocessor",
+    "WindowedEncoder",
+    "WordPooling",
+    "align_labels",
+    "bucket_by_length",
     "export_saved_model",
 }
 LAYERS = [

@@ -123,15 +123,24 @@ class HuggingFaceEncoder(LayerwiseEncoder):
 
         Raises:
             ImportError: without transformers < 4.55.
-            OSError: where transformers does not find the checkpoint.
+            FileNotFoundError, OSError: where there is no such checkpoint.
         """
-        tf_model = _transformers().TFAutoModel.from_pretrained(
-            os.fspath(source),
-            revision=revision or "main",
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
-        )
+        transformers = _transformers()
+        from huggingface_hub.utils import HFValidationError
+
+        try:
+            tf_model = transformers.TFAutoModel.from_pretrained(
+                os.fspath(source),
+                revision=revision or "main",
+                cache_dir=cache_dir,
+                token=token,
+                local_files_only=local_files_only,
+            )
+        except HFValidationError as error:
+            raise FileNotFoundError(
+                "Expected a directory or the id of a Hugging Face repository. "
+                f"Received: source={os.fspath(source)!r}, which is no directory and cannot be an id. Check the path."
+            ) from error
         return cls(
             tf_model,
             layers=layers,

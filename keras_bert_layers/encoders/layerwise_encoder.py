@@ -215,8 +215,8 @@ class LayerwiseEncoder(keras.layers.Layer):
                     ) from error
             if isinstance(value, tf.RaggedTensor) or not hasattr(value, "dtype"):
                 raise ValueError(
-                    f"{type(self).__name__} expects {name!r} to be an array or a tensor with rows of one length, padded. "
-                    f"Received: {name} of type {type(value).__name__}."
+                    f"{type(self).__name__} expects {name!r} to be an array or a tensor with rows of one length, "
+                    f"padded. Received: {name} of type {type(value).__name__}."
                 )
             # Not standardize_dtype, whose own error for strings names no input.
             dtype = getattr(value.dtype, "name", str(value.dtype))
@@ -297,7 +297,7 @@ class LayerwiseEncoder(keras.layers.Layer):
         policies = keras.dtype_policies.DTypePolicyMap(policy.default_policy if is_map else policy)
         for path, layer in self._sublayers().items():
             own = policy[f"{self.path or self.name}/{path}"] if is_map else layer.dtype_policy
-            if is_map or own.quantization_mode is not None:
+            if own != policies.default_policy:
                 policies[path] = own
         if len(policies):
             config["dtype"] = keras.dtype_policies.serialize(policies)

@@ -4,6 +4,8 @@ import operator
 import re
 from collections.abc import Iterable
 
+import numpy as np
+
 _GRAMMAR = (
     'an int, a list or a range of ints, or one of "all" (1 to L), "all+embeddings" (0 to L), "lastN" (as "last4"), '
     '"first_last" (1 and L), "a:b" (a Python slice over 0 to L)'
@@ -85,7 +87,7 @@ def _parse(text: str, top: int) -> list[int]:
 
 
 def _number(layer: object, layers: object, top: int) -> int:
-    if isinstance(layer, bool) or not hasattr(layer, "__index__"):
+    if isinstance(layer, (bool, np.bool_)) or not hasattr(layer, "__index__"):
         raise TypeError(f"Expected `layers` to be {_GRAMMAR}. Received: layers={layers!r}.")
     number = operator.index(layer)
     if not -top - 1 <= number <= top:

@@ -219,9 +219,9 @@ class TestPaddingRemoval:
     @pytest.mark.parametrize("mode", MODES)
     def test_one_text_alone_equals_itself_in_a_batch(self, mode, encoder):
         run = run_everything(encoder, mode)
-        ids = make_ids((6, 9, 1, 4))
+        ids = make_ids((6, 9))
         together = run(ids)
-        for row, length in enumerate((6, 9, 1, 4)):
+        for row, length in enumerate((6, 9)):
             alone = run({name: value[row : row + 1, :length] for name, value in ids.items()})
             for state, states in zip(alone["hidden_states"], together["hidden_states"], strict=True):
                 assert_same(state[0], states[row, :length])

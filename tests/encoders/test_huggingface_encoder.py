@@ -191,8 +191,11 @@ class TestFromPretrained:
         np.testing.assert_array_equal(encoder(IDS)["encoder_outputs"][:, 0], tf.cast(states, tf.bfloat16))
 
     def test_of_no_directory(self, tmp_path):
-        with pytest.raises(OSError, match="nothing"):
-            HuggingFaceEncoder.from_pretrained(str(tmp_path / "nothing"), local_files_only=True)
+        message = (
+            r"Expected a directory or the id of a Hugging Face repository\. Received: source='.*nothing', which is no"
+        )
+        with pytest.raises(FileNotFoundError, match=message):
+            HuggingFaceEncoder.from_pretrained(tmp_path / "nothing")
 
 
 class TestSaving:

@@ -205,8 +205,8 @@ class TestSaving:
         again = TFHubEncoder.from_config(encoder.get_config())
         again.set_weights(encoder.get_weights())
         keras.tree.map_structure(np.testing.assert_array_equal, again(make_ids()), encoder(make_ids()))
-        vocabulary = open(again.saved_model.loaded.vocab_file.asset_path.numpy()).read()
-        assert vocabulary.startswith("[PAD]\n[UNK]")
+        vocabulary = tf.io.read_file(again.saved_model.loaded.vocab_file.asset_path)
+        assert vocabulary.numpy().startswith(b"[PAD]\n[UNK]")
         assert bool(again.saved_model.loaded.do_lower_case)
         # And once more, from what came out of a configuration.
         third = TFHubEncoder.from_config(again.get_config())
