@@ -1,8 +1,8 @@
 """Every layer of BERT, inside a Keras model and inside one SavedModel."""
 
-from keras_bert_layers.keras_compatibility import check_keras
+from keras_bert_layers import keras_compatibility
 
-check_keras()
+keras_compatibility.check_keras()
 
 from keras_bert_layers.checkpoints.bert_config import BertConfig  # noqa: E402
 from keras_bert_layers.encoders.bert_encoder import BertEncoder  # noqa: E402

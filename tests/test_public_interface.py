@@ -207,12 +207,15 @@ class TestLegacyTensors:
         }[structure]
         # Without a constructor, which for the wrapping layers needs something to wrap: the refusal needs nothing else.
         instance = layer.__new__(layer)
+        parameters = list(inspect.signature(layer.__call__).parameters.values())[2:]
+        required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        others = [keras.Input((None,), dtype="int32") for _ in required]
         with pytest.raises(
             TypeError,
             match=rf"{layer.__name__} is a Keras 3 layer and expects Keras 3 inputs.*have no weights and never train\. "
             r"Received: inputs=.*\(of type tf_keras\..*KerasTensor\)\. Build the model with `import keras`",
         ):
-            instance(inputs)
+            instance(inputs, *others)
 
     @pytest.mark.skipif(not HAS_TF_KERAS, reason="needs tf_keras")
     def test_are_refused_by_a_real_layer_in_a_real_model(self):

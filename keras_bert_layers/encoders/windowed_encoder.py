@@ -173,6 +173,7 @@ class WindowedEncoder(LayerwiseEncoder):
 
     @property
     def max_tokens(self) -> int:
+        """The length of the longest document that is not cut, with its [CLS] and [SEP]."""
         return self.window + (self.max_windows - 1) * self._step
 
     @property

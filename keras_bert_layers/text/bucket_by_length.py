@@ -108,11 +108,10 @@ def bucket_by_length(
         mask = element[0][mask_name]
         columns = tf.range(1, tf.shape(mask)[1] + 1)
         row_lengths = tf.reduce_max(tf.where(tf.cast(mask, "bool"), columns, 0), axis=1)
-        fits = tf.debugging.assert_less_equal(
+        tf.debugging.assert_less_equal(
             row_lengths, lengths[-1], f"Expected no row of more than {lengths[-1]} tokens, the last of `lengths`."
         )
-        with tf.control_dependencies([] if fits is None else [fits]):
-            buckets = tf.searchsorted(tf.constant(lengths), row_lengths, out_type=tf.int64)
+        buckets = tf.searchsorted(tf.constant(lengths), row_lengths, out_type=tf.int64)
         return buckets, resize(element, widen)
 
     def finish(buckets: tf.Tensor, element: tuple) -> Any:

@@ -297,6 +297,28 @@ class TestConstruction:
         encoder = BertEncoder.from_pretrained(tf_model, hidden_dropout=0.0, attention_dropout=0.75)
         assert dropout_rates(encoder) == {"embeddings": {0.0}, "hidden": {0.0}, "attention": {0.75}}
 
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "embeddings/dropout",
+            "layer_1/attention/attention_dropout",
+            "layer_1/attention/hidden_dropout",
+            "layer_1/feed_forward/hidden_dropout",
+        ],
+    )
+    def test_each_dropout_drops(self, place):
+        encoder = BertEncoder(BertConfig(**SIZES), num_hidden_layers=1, hidden_dropout=0.5, attention_dropout=0.5)
+        ids = make_ids()
+        encoder(ids)
+        sublayers = encoder._sublayers()
+        for path, layer in sublayers.items():
+            if path.endswith("dropout") and path != place:
+                layer.rate = 0.0
+        embedded, state = encoder.hidden_states(ids, [0, 1], training=True)
+        plain_embedded, plain = encoder.hidden_states(ids, [0, 1])
+        assert np.abs(state - plain).max() > 1e-4
+        assert np.any(embedded != plain_embedded) == (place == "embeddings/dropout")
+
     def test_wrong_dropout(self):
         with pytest.raises(ValueError, match=r"1\.5"):
             BertEncoder(BertConfig(**SIZES), hidden_dropout=1.5)

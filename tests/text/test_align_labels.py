@@ -65,6 +65,11 @@ def test_a_negative_label_stands_for_none():
     assert align_labels([[4, -100, 0]], [[-1, 0, 1, 1, 2, -1]])[1].numpy().tolist() == [[1, 0, 1, 0, 0, 0]]
 
 
+def test_rows_without_special_tokens():
+    word_ids = [[0, 0, 1], [0, 1, 1]]
+    assert without_weight_as_none(align_labels([[4, 5]] * 2, word_ids, "first_tokens")) == [[4, None, 5], [4, 5, None]]
+
+
 @pytest.mark.parametrize("labels", [[[], []], np.zeros((2, 0), "int32"), tf.ragged.constant([[], []], "int32")])
 def test_rows_without_words(labels):
     for to in EXPECTED:
