@@ -183,10 +183,12 @@ class WindowedEncoder(LayerwiseEncoder):
     # Properties, for Keras would take attributes for sublayers of this layer, beside those of the encoder.
     @property
     def combine(self) -> str | LayerCombination | None:  # type: ignore[override]
+        """How the wrapped encoder combines its layers."""
         return self.encoder.combine
 
     @property
     def combination(self) -> LayerCombination | None:  # type: ignore[override]
+        """The wrapped encoder's `LayerCombination`, or None."""
         return self.encoder.combination
 
     @property
