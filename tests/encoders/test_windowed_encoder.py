@@ -578,7 +578,7 @@ class TestContract:
             states = outputs["encoder_outputs"].numpy()
             assert_same(model(ids), states.sum(1) / np.array([[23], [13], [5]]))
         # The mask is the encoder's output and adds nothing to the user's model.
-        assert len(model.layers) == 3 + 1 + 1
+        assert len(model.operations) == 3 + 1 + 1
 
     def test_inputs_are_checked_as_the_encoders(self):
         windowed = WindowedEncoder(bert(), **SMALL)
@@ -615,6 +615,10 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"Received: window=512\."):
             WindowedEncoder(encoder)
         assert WindowedEncoder(encoder, window=128, stride=3).max_tokens == 128 + 15 * 123
+
+    def test_positions_of_an_encoder_that_is_not_built(self):
+        with pytest.raises(ValueError, match=r"`window` to be at most 24: .*Received: window=512\."):
+            WindowedEncoder(BertEncoder(SIZES))
 
     def test_positions_of_roberta_start_behind_the_padding(self):
         encoder = HuggingFaceEncoder(make_tf_model("TFRobertaModel", max_position_embeddings=24, type_vocab_size=1))

@@ -201,3 +201,26 @@ def test_what_cannot_be_exported(config, preprocessor, tmp_path):
     with pytest.raises(ValueError, match="of 8 tokens, and the preprocessor makes 16.*sequence_length=8"):
         kbl.export_saved_model(ids_model(encoder, ("input_ids",), 8), tmp_path / "1", preprocessor)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_document_from_text_to_windows(vocabulary, tmp_path, saved_model_runner: SavedModelRunner):
+    config = kbl.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+    )
+    encoder = kbl.WindowedEncoder(kbl.BertEncoder(config, combine="mean"), window=32, stride=8, max_windows=4)
+    preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=encoder.max_tokens, long_documents=True)
+    texts = ["the plot was dull and " * 15, "a good film"]
+    model = text_model(preprocessor, encoder, "encoder_outputs")
+    kbl.export_saved_model(model, tmp_path / "1")
+    served = saved_model_runner.run(tmp_path / "1", {"text": texts})["encoder_outputs"]
+    assert served.shape == (2, encoder.max_tokens, 32)
+    # 75 pieces between [CLS] and [SEP], none without states.
+    assert np.abs(served[0]).max(axis=-1).astype(bool).tolist() == [True] * 77 + [False] * (encoder.max_tokens - 77)
+    np.testing.assert_allclose(served, model.predict(tf.constant(texts), verbose=0), atol=1e-5, rtol=0)
+    alone = encoder.encoder(kbl.BertPreprocessor(vocabulary, sequence_length=32)(texts[1]))["encoder_outputs"]
+    np.testing.assert_allclose(served[1, :5], alone[0, :5], atol=1e-5, rtol=0)
