@@ -90,13 +90,14 @@ def predict_in_a_fresh_process(path: pathlib.Path, safe_mode: bool, inputs: Any,
     package = str(pathlib.Path(kbl.__file__).parents[1])
     # transformers sets TF_USE_LEGACY_KERAS for its own process.
     environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
-    subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program, str(path), str(safe_mode), str(texts), str(scores)],
         cwd=directory,
         env={**environment, "PYTHONPATH": package},
-        check=True,
         capture_output=True,
+        text=True,
     )
+    assert result.returncode == 0, result.stderr
     return np.load(scores)
 
 

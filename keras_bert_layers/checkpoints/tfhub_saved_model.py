@@ -99,7 +99,7 @@ def pack_saved_model(directory: pathlib.Path) -> str:
 
 
 def unpack_saved_model(packed: str, directory: pathlib.Path) -> None:
-    """Writes the SavedModel that `pack_saved_model` packed, with zeros for its weights.
+    """Writes the SavedModel that `pack_saved_model` packed, with random numbers for its weights.
 
     Args:
         packed: what `pack_saved_model` returned.
@@ -111,12 +111,15 @@ def unpack_saved_model(packed: str, directory: pathlib.Path) -> None:
         for name in archive.namelist():
             if name != "tensors.json":
                 archive.extract(name, directory)
-    values = [
-        tf.zeros(tensor["shape"], tensor["dtype"])
-        if tensor["value"] is None
-        else tf.io.parse_tensor(base64.b64decode(tensor["value"]), tensor["dtype"])
-        for tensor in tensors
-    ]
+    values = []
+    for number, tensor in enumerate(tensors):
+        if tensor["value"] is not None:
+            values.append(tf.io.parse_tensor(base64.b64decode(tensor["value"]), tensor["dtype"]))
+        elif tf.as_dtype(tensor["dtype"]).is_floating:
+            # Not zeros, with which every gradient is zero, and nobody could tell which weights an output uses.
+            values.append(tf.random.stateless_normal(tensor["shape"], (0, number), dtype=tensor["dtype"]))
+        else:
+            values.append(tf.zeros(tensor["shape"], tensor["dtype"]))
     (directory / "variables").mkdir()
     tf.raw_ops.SaveV2(
         prefix=os.fspath(directory / "variables" / "variables"),

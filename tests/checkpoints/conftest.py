@@ -29,8 +29,10 @@ def hub_in_this_process(hub, monkeypatch, tmp_path):
     """The stub in place of Hugging Face's server, set by constants, since huggingface_hub reads variables at import."""
     constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
     for module in (constants, huggingface_hub.file_download):
-        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+        # Version 1 and later have it in one place.
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     # It waits for 23 seconds in all before it gives up on a server.
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "default_cache"))
