@@ -14,6 +14,7 @@ import tensorflow as tf
 import keras_bert_layers as kbl
 from keras_bert_layers.text.packing import kept_lengths
 from tests.native.saved_model_runner import SavedModelRunner
+from tests.text.test_bert_tokenizer import ALLOWED_OPS, op_types
 
 NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 TEXTS = [
@@ -424,3 +425,31 @@ def test_the_export_keeps_tfhubs_contract(vocabulary, fast_tokenizer, tmp_path):
     expected = fast_tokenizer(texts, texts, truncation=True, max_length=9, padding="max_length")
     assert pair == expected["input_ids"]
     assert call == fast_tokenizer(texts, padding="max_length", max_length=16)["input_ids"]
+
+
+# What cutting, joining and padding add to the tokenizer's operations; TensorFlow Serving has them all since 2.13.
+PACKING_OPS = set(
+    "AddN All Assert DenseBincount FloorDiv If LessEqual LogicalNot LogicalOr LowerBound Minimum Mul Neg RaggedRange "
+    "RaggedTensorToTensor Transpose Unpack UnsortedSegmentMax ZerosLike".split()
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"truncation": "only_first", "padding": "longest", "pad_to_multiple_of": 4},
+        {
+            "return_offsets": "bytes",
+            "return_word_ids": True,
+            "return_special_tokens_mask": True,
+            "padding": "longest",
+            "sequence_buckets": (8, 16),
+        },
+    ],
+)
+def test_ops_are_those_that_servers_have(vocabulary, options):
+    preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=16, **options)
+    texts, words = tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None], tf.string)
+    for signature in (texts, (texts, texts), (texts, texts, texts), words, (words, words)):
+        assert op_types(preprocessor.call, signature) <= ALLOWED_OPS | PACKING_OPS
