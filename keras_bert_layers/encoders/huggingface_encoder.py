@@ -136,7 +136,10 @@ class HuggingFaceEncoder(LayerwiseEncoder):
                 token=token,
                 local_files_only=local_files_only,
             )
-        except HFValidationError as error:
+        except (HFValidationError, OSError) as error:
+            # Older versions of transformers wrap it.
+            if not isinstance(error, HFValidationError) and not isinstance(error.__cause__, HFValidationError):
+                raise
             raise FileNotFoundError(
                 "Expected a directory or the id of a Hugging Face repository. "
                 f"Received: source={os.fspath(source)!r}, which is no directory and cannot be an id. Check the path."
