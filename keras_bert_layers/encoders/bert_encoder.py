@@ -14,8 +14,10 @@ from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, Layerwis
 from keras_bert_layers.encoders.padding_removal import (
     attention_layout,
     first_tokens,
+    halves,
     remove_padding,
     restore_padding,
+    run_by_cpu_executor,
     token_layout,
 )
 from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense
@@ -246,20 +248,29 @@ class BertEncoder(LayerwiseEncoder):
         layout = token_layout(mask)
         positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
         inputs = [remove_padding(ids, layout) for ids in (token_ids, positions, segment_ids)]
-        layout = attention_layout(layout, self.config.num_attention_heads, rows_are_texts=bool(scores))
         layers: list[keras.layers.Layer] = [self.embeddings, *self.transformer_layers]
         trained = [bool(layer.trainable_variables) for layer in layers]
         lowest = trained.index(True) if any(trained) else len(trained)
 
         tokens = self.embeddings(*inputs, training=training and lowest == 0)
+        parts = [(tokens, layout)]
+        if run_by_cpu_executor(training) and not scores:
+            # Two batches that do not wait for each other: while threads of one do, they work on the other.
+            parts = halves(tokens, layout)
+        states = [state for state, _ in parts]
+        layouts = [attention_layout(part, self.config.num_attention_heads, bool(scores)) for _, part in parts]
         attention_scores = {}
         for number in range(self.num_layers + 1):
             if number > 0:
-                tokens, attention_scores[number] = self.transformer_layers[number - 1](
-                    tokens, layout=layout, training=training and number >= lowest, scores=number in scores
-                )
+                block = self.transformer_layers[number - 1]
+                for part, rows in enumerate(layouts):
+                    states[part], attention_scores[number] = block(
+                        states[part], layout=rows, training=training and number >= lowest, scores=number in scores
+                    )
+                tokens = tf.concat(states, axis=0)
             if training and number < lowest:
                 tokens = tf.stop_gradient(tokens)
+                states = [tokens]
             collect(number, tokens)
 
         pooled_output = self.pooler(first_tokens(tokens, layout)) if self.has_pooler else None

@@ -3,7 +3,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_layers.encoders.padding_removal import compiled_by_xla
+from keras_bert_layers.encoders.padding_removal import run_by_cpu_executor
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
@@ -15,7 +15,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
     """
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        if training or tf.executing_eagerly() or compiled_by_xla() or tf.config.list_physical_devices("GPU"):
+        if not run_by_cpu_executor(training):
             return super().call(inputs)
         tokens = tf.cast(inputs, "float32")
         count, hidden = tf.shape(tokens)[0], tokens.shape[-1]

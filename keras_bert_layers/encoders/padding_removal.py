@@ -21,6 +21,11 @@ def compiled_by_xla() -> bool:
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
+def run_by_cpu_executor(training: bool) -> bool:
+    """Whether what is built now is an inference graph that TensorFlow's own executor runs on CPU."""
+    return not (training or tf.executing_eagerly() or compiled_by_xla() or tf.config.list_physical_devices("GPU"))
+
+
 def token_layout(mask: Any) -> dict[str, Any]:
     """Says where the tokens stand in the padded batch.
 
@@ -41,6 +46,29 @@ def token_layout(mask: Any) -> dict[str, Any]:
         "positions": tf.cast(tf.where(real), "int32"),
         "index": tf.reshape(tf.maximum(order - 1, 0), tf.shape(mask)),
     }
+
+
+def halves(tokens: Any, layout: dict[str, Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """Splits a batch between two texts, so that about half of the tokens are on either side.
+
+    Args:
+        tokens: `[tokens, ...]`.
+        layout: of `token_layout`, without XLA.
+
+    Returns:
+        Two pairs of tokens and their `mask` and `positions`. The first has no texts where one text has the first half
+        of all tokens.
+    """
+    mask, positions = layout["mask"], layout["positions"]
+    texts = positions[:, 0]
+    middle = tf.size(texts) // 2
+    text = tf.reduce_sum(texts[middle : middle + 1])  # the sum, for there may be no token
+    count = tf.math.count_nonzero(texts < text, dtype="int32")
+    text = tf.where(count > 0, text, 0)  # texts without tokens stay with the others
+    return [
+        (tokens[:count], {"mask": mask[:text], "positions": positions[:count]}),
+        (tokens[count:], {"mask": mask[text:], "positions": positions[count:] - [text, 0]}),
+    ]
 
 
 def attention_layout(layout: dict[str, Any], num_heads: int, rows_are_texts: bool) -> dict[str, Any]:

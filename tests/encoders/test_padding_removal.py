@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_bert_layers as kbl
-from keras_bert_layers.encoders.padding_removal import remove_padding, restore_padding, token_layout
+from keras_bert_layers.encoders.padding_removal import halves, remove_padding, restore_padding, token_layout
 
 MASK = np.array([[False, True, False, True], [False] * 4, [True] * 4])
 PADDED = np.arange(24.0).reshape(3, 4, 2)
@@ -22,6 +22,8 @@ CONFIG = {
 LENGTHS = {
     "many short ones beside a long one": [24, 1, 2, 3, 5, 8, 11, 12, 13, 4, 4, 4, 6, 0, 7],
     "none shares": [9, 8, 9, 7],
+    "half of the tokens in the first": [24, 3, 20],
+    "only empty ones in one half": [0, 5, 0],
     "no padding": [12, 12, 12],
     "one text": [5],
     "one token": [1],
@@ -57,6 +59,23 @@ def test_without_any_token(mask):
     layout = token_layout(tf.constant(mask))
     tokens = remove_padding(tf.zeros((*mask.shape, 2)), layout)
     assert restore_padding(tokens, layout).shape == (*mask.shape, 2)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_halves_are_whole_texts(lengths):
+    mask = tf.sequence_mask(lengths, 24)
+    layout = token_layout(mask)
+    first, second = halves(remove_padding(tf.reshape(tf.range(tf.size(mask)), mask.shape), layout), layout)
+    rows = [np.unique(tokens // 24) for tokens, _ in (first, second)]
+    assert not set(rows[0]) & set(rows[1])
+    total = len(layout["positions"])
+    assert len(first[0]) + len(second[0]) == total
+    for part, (tokens, half) in zip(("first", "second"), (first, second), strict=True):
+        assert len(tokens) <= total / 2 + (max(lengths, default=0) if part == "second" else 0)
+        offset = 0 if part == "first" else len(first[1]["mask"])
+        np.testing.assert_array_equal((half["positions"] + [offset, 0]) @ [[24], [1]], tokens[:, None])
+        assert len(tokens) or not len(half["mask"])
+    np.testing.assert_array_equal(tf.concat([first[1]["mask"], second[1]["mask"]], 0), mask)
 
 
 def test_keeps_the_padding_under_xla():
@@ -122,8 +141,9 @@ def test_mask_with_holes(encoder):
     holes[0, [0, 3]] = 0
     holes[1, 5:9] = 0
     inputs["input_mask"] = tf.constant(holes)
-    packed = encoder(inputs)["encoder_outputs"]
-    padded = tf.function(lambda: encoder(inputs)["encoder_outputs"], jit_compile=True)()
+    packed, padded = (
+        tf.function(lambda: encoder(inputs)["encoder_outputs"], jit_compile=compiled)() for compiled in (False, True)
+    )
     np.testing.assert_allclose(packed, padded, atol=1e-5)
 
 
@@ -131,8 +151,11 @@ def test_mask_with_holes(encoder):
 def test_every_bucket_compiles(encoder, sequence):
     """The dense part compiles for each length of `bucket_by_length`, and gives the same."""
     inputs = ids([sequence, sequence // 2, 3, 1], sequence)
-    compiled = tf.function(lambda inputs: encoder(inputs)["encoder_outputs"], jit_compile=True)
-    np.testing.assert_allclose(encoder(inputs)["encoder_outputs"], compiled(inputs), atol=1e-5)
+    packed, padded = (
+        tf.function(lambda inputs: encoder(inputs)["encoder_outputs"], jit_compile=compiled)(inputs)
+        for compiled in (False, True)
+    )
+    np.testing.assert_allclose(packed, padded, atol=1e-5)
 
 
 def test_attention_scores_keep_the_rows_of_the_batch():
