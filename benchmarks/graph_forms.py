@@ -12,14 +12,17 @@ import tensorflow as tf
 from forward import MIXED
 from measure import report, seconds_in_turns
 
+import keras_bert_layers as kbl
+from keras_bert_layers.encoders import bert_encoder
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.padding_removal import attention_layout, join_heads, split_heads, token_layout
 
 TIMES = 12
+SHAPE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 
 
-def median_ms(forms, *inputs):
-    """Milliseconds of each form, run 12 times in one graph, each on what the one before gave."""
+def median_ms(forms, *inputs, repeats=TIMES):
+    """Milliseconds of each form, run `repeats` times in one graph, each on what the one before gave."""
     functions = {}
     for name, form in forms.items():
         # The number of tokens is never known beforehand; where it is, the optimiser does other things.
@@ -29,13 +32,13 @@ def median_ms(forms, *inputs):
 
         @tf.function(input_signature=shapes, autograph=False)
         def run(tokens, *rest, form=form):
-            for _ in range(TIMES):
+            for _ in range(repeats):
                 tokens = form(tokens, *rest)
             return tokens
 
         functions[name] = lambda run=run: run(*inputs)
     times = seconds_in_turns(functions, 11)
-    return {name: 1e3 * statistics.median(seconds) / TIMES for name, seconds in times.items()}
+    return {name: 1e3 * statistics.median(seconds) / repeats for name, seconds in times.items()}
 
 
 def normalisation_forms():
@@ -114,15 +117,37 @@ def attention_forms():
     }
 
 
+def encoder_forms():
+    encoder = kbl.BertEncoder(kbl.BertConfig(vocab_size=1000, **SHAPE), combine="last", pooler=False)
+
+    def run(tokens, mask):
+        numbers = tf.cast(mask, "int32")
+        return encoder({"input_word_ids": numbers * 7, "input_mask": numbers})["encoder_outputs"]
+
+    def whole(tokens, mask):
+        halves = bert_encoder.run_by_cpu_executor
+        bert_encoder.run_by_cpu_executor = lambda training: False
+        try:
+            return run(tokens, mask)
+        finally:
+            bert_encoder.run_by_cpu_executor = halves
+
+    return {"the whole batch": whole, "two halves side by side": run}
+
+
 def main():
     rows = []
     tokens = tf.random.normal((1024, 768))
     mixed = tf.random.normal((sum(MIXED), 768)), tf.sequence_mask(MIXED)
     for part, times in {
         "normalisation, 1,024 tokens": median_ms(normalisation_forms(), tokens),
+        "normalisation, 32 tokens": median_ms(normalisation_forms(), tokens[:32]),
         "feed-forward, 1,024 tokens": median_ms(feed_forward_forms(), tokens),
         "attention, 8 x 128": median_ms(attention_forms(), tokens, tf.sequence_mask([128] * 8)),
         "attention, 32 texts of 10 to 69 tokens": median_ms(attention_forms(), *mixed),
+        "encoder, 8 x 128": median_ms(encoder_forms(), tokens, tf.sequence_mask([128] * 8), repeats=1),
+        "encoder, 32 texts of 10 to 69 tokens": median_ms(encoder_forms(), *mixed, repeats=1),
+        "encoder, one text of 32 tokens": median_ms(encoder_forms(), tokens[:32], tf.sequence_mask([32]), repeats=1),
     }.items():
         rows += [{"part": part, "form": name, "ms": milliseconds} for name, milliseconds in times.items()]
     report("graph_forms", rows)
