@@ -120,6 +120,9 @@ class _Export:
             )
         except ValueError:
             self.error(CARD_FILE, "The card is no JSON, so that nobody can tell what this export is.", again)
+        if not isinstance(self.card, dict):
+            self.error(CARD_FILE, f"The card is no JSON object but {type(self.card).__name__}.", again)
+            self.card = {}
         if self.card and self.card.get("format") != 1:
             self.error(
                 CARD_FILE,

@@ -344,8 +344,9 @@ class TestCard:
         (error,) = errors(export)
         assert message in error
 
-    def test_that_is_no_json(self, export):
-        (export / "keras_bert_layers.json").write_text("{")
+    @pytest.mark.parametrize("content", ["{", "[1]"])
+    def test_that_is_no_json(self, content, export):
+        (export / "keras_bert_layers.json").write_text(content)
         assert any("The card is no JSON" in error for error in errors(export))
 
 
