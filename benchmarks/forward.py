@@ -21,9 +21,9 @@ def batches(lengths, count):
 
 def main():
     workloads = {
-        "8 x 128, full": ([[128] * 8], 9),
+        "8 x 128, full": ([[128] * 8], 7),
         "4 x 512, full": ([[512] * 4], 5),
-        "32 texts, 10 to 69 tokens": ([MIXED], 9),
+        "32 texts, 10 to 69 tokens": ([MIXED], 7),
         "stsb in order, 4 x 32": (batches(TEXT_LENGTHS["stsb"], 4), 5),
         "movie_reviews in order, 32": (batches(TEXT_LENGTHS["movie_reviews"], 1), 2),
         "stsb sorted by length, 8 x 32": (batches(sorted(TEXT_LENGTHS["stsb"][:256]), 8), 3),
