@@ -18,19 +18,20 @@ TEXT_LENGTHS = json.loads((pathlib.Path(__file__).parent / "text_lengths.json").
 PACKAGES = ("tensorflow", "keras", "transformers", "torch", "onnxruntime", "keras-hub")
 
 
-def seconds_in_turns(functions, rounds):
+def seconds_in_turns(functions, rounds, warm=False):
     """Times functions in turns, after one unmeasured turn.
 
     Args:
         functions: name -> function without arguments.
         rounds: how many times each is called; who goes first changes every round.
+        warm: whether they have run before, so that the unmeasured turn is left out.
 
     Returns:
         name -> list of seconds.
     """
     times = {name: [] for name in functions}
     names = list(functions)
-    for number in range(-1, rounds):
+    for number in range(0 if warm else -1, rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
             # Threads of another library may spin for a while after its turn.
             time.sleep(0.2)

@@ -21,6 +21,9 @@ SHAPE = {
 }
 
 
+IDS_AND_MASK = [tf.TensorSpec([None, None], tf.int32)] * 2
+
+
 def ids_and_mask(lengths, seed=0):
     """Returns random ids and the mask of texts of these lengths, int32 NumPy arrays padded to the longest."""
     mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype("int32")
@@ -30,7 +33,7 @@ def ids_and_mask(lengths, seed=0):
 def _ours():
     encoder = kbl.BertEncoder(kbl.BertConfig(**SHAPE), pooler=False)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=IDS_AND_MASK)
     def run(ids, mask):
         return encoder({"input_word_ids": ids, "input_mask": mask})["encoder_outputs"]
 
@@ -40,7 +43,7 @@ def _ours():
 def _tfbertmodel():
     model = transformers.TFBertModel(transformers.BertConfig(**SHAPE), add_pooling_layer=False)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=IDS_AND_MASK)
     def run(ids, mask):
         return model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1:]
 
@@ -61,7 +64,7 @@ def _keras_hub():
     outputs = [backbone.get_layer(f"transformer_layer_{number}").output for number in range(12)]
     model = keras.Model(backbone.inputs, outputs)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=IDS_AND_MASK)
     def run(ids, mask):
         return model({"token_ids": ids, "padding_mask": mask, "segment_ids": tf.zeros_like(ids)}, training=False)
 
