@@ -277,17 +277,19 @@ def _compile(encoder: Any, layers: Sequence[int], wanted: Wanted) -> Any:
 
     def forward(ids: dict[str, tf.Tensor]) -> dict[str, list[tf.Tensor]]:
         mask = tf.cast(ids["input_mask"], "bool")
-        hidden_states: dict[int, Any] = {}
+        hidden_states: dict[int, list[Any]] = {}
 
-        def collect(number: int, state: Any) -> None:
+        def collect(number: int, states: list[Any]) -> list[Any]:
             if number in needed:
-                hidden_states[number] = state
+                hidden_states[number] = states
+            return states
 
         scores = [layer for layer in layers if layer > 0] if wanted.scores else []
         given = encoder.run(ids["input_word_ids"], mask, ids["input_type_ids"], collect, scores, training=False)
         states = [given.restore(hidden_states[layer]) for layer in layers]
         for combination, combined in wanted.combinations:
-            states.append(given.restore(combination([hidden_states[layer] for layer in combined])))
+            parts = zip(*(hidden_states[layer] for layer in combined), strict=True)
+            states.append(given.restore([combination(list(part)) for part in parts]))
         states = [tf.cast(state, "float32") for state in states]
         outputs: dict[str, list[tf.Tensor]] = {"tokens": [], "vectors": [], "words": [], "scores": []}
         if wanted.tokens:

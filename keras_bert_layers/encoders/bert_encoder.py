@@ -241,7 +241,7 @@ class BertEncoder(LayerwiseEncoder):
         token_ids: Any,
         mask: Any,
         segment_ids: Any,
-        collect: Callable[[int, Any], None],
+        collect: Callable[[int, list[Any]], list[Any]],
         scores: list[int],
         training: bool,
     ) -> EncoderStates:
@@ -263,18 +263,22 @@ class BertEncoder(LayerwiseEncoder):
         for number in range(self.num_layers + 1):
             if number > 0:
                 block = self.transformer_layers[number - 1]
-                for part, rows in enumerate(layouts):
-                    states[part], attention_scores[number] = block(
-                        states[part], layout=rows, training=training and number >= lowest, scores=number in scores
-                    )
-                tokens = tf.concat(states, axis=0)
+                outputs = [
+                    block(state, layout=rows, training=training and number >= lowest, scores=number in scores)
+                    for state, rows in zip(states, layouts, strict=True)
+                ]
+                states = [tokens for tokens, _ in outputs]
+                attention_scores[number] = outputs[0][1]
             if training and number < lowest:
-                tokens = tf.stop_gradient(tokens)
-                states = [tokens]
-            collect(number, tokens)
+                states = [tf.stop_gradient(state) for state in states]
+            states = collect(number, states)
 
-        pooled_output = self.pooler(first_tokens(tokens, layout)) if self.has_pooler else None
-        return EncoderStates(tokens, lambda states: restore_padding(states, layout), pooled_output, attention_scores)
+        def restore(states: list[Any]) -> Any:
+            return restore_padding(tf.concat(states, axis=0), layout)
+
+        first = first_tokens(tf.concat(states, axis=0), layout)
+        pooled_output = self.pooler(first) if self.has_pooler else None
+        return EncoderStates(states, restore, pooled_output, attention_scores)
 
     def _check_sequence_length(self, length: int | None) -> None:
         if length is not None and length > self.config.max_position_embeddings:

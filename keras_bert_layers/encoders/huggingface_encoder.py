@@ -164,19 +164,19 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         token_ids: Any,
         mask: Any,
         segment_ids: Any,
-        collect: Callable[[int, Any], None],
+        collect: Callable[[int, list[Any]], list[Any]],
         scores: list[int],
         training: bool,
     ) -> EncoderStates:
         outputs = self._call_model(token_ids, tf.cast(mask, "int32"), segment_ids, training, bool(scores))
 
-        def restore(states: Any) -> Any:
-            return tf.where(mask[..., None], tf.cast(states, self.compute_dtype), 0)
+        def restore(states: list[Any]) -> Any:
+            return tf.where(mask[..., None], tf.cast(states[0], self.compute_dtype), 0)
 
         for number, states in enumerate(outputs["hidden_states"]):
-            collect(number, states)
+            collect(number, [states])
         return EncoderStates(
-            last=outputs["hidden_states"][-1],
+            last=[outputs["hidden_states"][-1]],
             restore=restore,
             pooled_output=outputs.get("pooler_output"),
             attention_scores=dict(enumerate(outputs["attentions"], start=1)) if scores else {},

@@ -22,14 +22,15 @@ class EncoderStates(NamedTuple):
     """What is left of an encoder's run once its layers are collected.
 
     Attributes:
-        last: the states of the last layer, `[..., hidden]` in the form that is cheapest for that encoder.
-        restore: brings such states to `[batch, sequence, hidden]`, zero at padding.
+        last: the states of the last layer: a list of parts `[..., hidden]`, in the form that is cheapest for that
+            encoder.
+        restore: brings such a list to `[batch, sequence, hidden]`, zero at padding.
         pooled_output: `[batch, hidden]`, or None.
         attention_scores: number of the layer -> `[batch, heads, sequence, sequence]`; empty unless asked for.
     """
 
-    last: Any
-    restore: Callable[[Any], Any]
+    last: list[Any]
+    restore: Callable[[list[Any]], Any]
     pooled_output: Any
     attention_scores: Mapping[int, Any]
 
@@ -109,7 +110,7 @@ class LayerwiseEncoder(keras.layers.Layer):
         token_ids: Any,
         mask: Any,
         segment_ids: Any,
-        collect: Callable[[int, Any], None],
+        collect: Callable[[int, list[Any]], list[Any]],
         scores: list[int],
         training: bool,
     ) -> EncoderStates:
@@ -119,8 +120,9 @@ class LayerwiseEncoder(keras.layers.Layer):
             token_ids: int32 `[batch, sequence]`.
             mask: bool `[batch, sequence]`, true on real tokens.
             segment_ids: int32 `[batch, sequence]`.
-            collect: called with the number and the states of each layer, from the lowest to the last, as they come.
-                What it does not keep is not held.
+            collect: called with the number and the states of each layer, from the lowest to the last, as they come. The
+                states are a list of parts of the batch, as long for all layers, and it returns those that the next
+                layer is to take. What it does not keep is not held.
             scores: the layers whose attention scores are needed too.
             training: whether dropout is on.
         """
@@ -147,29 +149,32 @@ class LayerwiseEncoder(keras.layers.Layer):
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         token_ids, mask, segment_ids = self._standardize(inputs)
         selected, combination = self.selected_layers, self.combination
-        # A list and a stack are made of states as they leave the encoder, the others of the cheaper form.
-        accumulator = None
-        if combination is not None and combination.mode != "stack":
-            accumulator = combination.accumulator(len(selected), training)
-        kept: dict[int, Any] = {}
+        accumulators: list[Any] = []
+        kept: dict[int, list[Any]] = {}
 
-        def collect(number: int, state: Any) -> None:
+        def collect(number: int, states: list[Any]) -> list[Any]:
+            # A list and a stack are made of states as they leave the encoder, the others of the cheaper form.
+            if combination is None or combination.mode == "stack":
+                if number in selected:
+                    kept[number] = states
+                return states
+            if not accumulators:
+                accumulators.extend(combination.accumulator(len(selected), training) for _ in states)
             for position in (position for position, layer in enumerate(selected) if layer == number):
-                if accumulator is None:
-                    kept[number] = state
-                else:
-                    accumulator.add(position, state)
+                pairs = zip(accumulators, states, strict=True)
+                states = [accumulator.add(position, state) for accumulator, state in pairs]
+            return states
 
         scores = selected if self.return_attention_scores else []
         states = self.run(token_ids, mask, segment_ids, collect, scores, bool(training))
         outputs = {"sequence_output": states.restore(states.last), "mask": mask}
-        if accumulator is None:
+        if not accumulators:
             restored = {number: states.restore(state) for number, state in kept.items()}
             combined: Any = [restored[number] for number in selected]
             if combination is not None:
                 combined = combination(combined)
         else:
-            combined = states.restore(accumulator.result())
+            combined = states.restore([accumulator.result() for accumulator in accumulators])
         if combination is not None:
             # A LayerCombination of the user's own may have another policy.
             combined = tf.cast(combined, self.compute_dtype)
@@ -206,11 +211,12 @@ class LayerwiseEncoder(keras.layers.Layer):
         if not self.built:
             self.build()
         numbers = select_layers(layers, self.num_layers, self.has_embeddings)
-        kept: dict[int, Any] = {}
+        kept: dict[int, list[Any]] = {}
 
-        def collect(number: int, state: Any) -> None:
+        def collect(number: int, states: list[Any]) -> list[Any]:
             if number in numbers:
-                kept[number] = state
+                kept[number] = states
+            return states
 
         states = self.run(*self._standardize(inputs), collect, [], training)
         return [states.restore(kept[number]) for number in numbers]

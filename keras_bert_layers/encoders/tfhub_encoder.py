@@ -107,19 +107,19 @@ class TFHubEncoder(LayerwiseEncoder):
         token_ids: Any,
         mask: Any,
         segment_ids: Any,
-        collect: Callable[[int, Any], None],
+        collect: Callable[[int, list[Any]], list[Any]],
         scores: list[int],
         training: bool,
     ) -> EncoderStates:
         outputs = self._call_encoder(token_ids, tf.cast(mask, "int32"), segment_ids, training)
 
-        def restore(states: Any) -> Any:
-            return tf.where(mask[..., None], tf.cast(states, self.compute_dtype), 0)
+        def restore(states: list[Any]) -> Any:
+            return tf.where(mask[..., None], tf.cast(states[0], self.compute_dtype), 0)
 
         for number, states in enumerate(outputs["encoder_outputs"], start=1):
-            collect(number, states)
+            collect(number, [states])
         return EncoderStates(
-            last=outputs["encoder_outputs"][-1],
+            last=[outputs["encoder_outputs"][-1]],
             restore=restore,
             pooled_output=outputs.get("pooled_output"),
             attention_scores={},

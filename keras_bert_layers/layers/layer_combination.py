@@ -213,15 +213,27 @@ class Accumulator:
         self._weights = combination._mixing_weights(count, training) if combination.mode == "weighted" else None
         self._output: Any = None
 
-    def add(self, position: int, state: Any) -> None:
-        """Takes the state of the layer at `position` in the list of layers; each position once, in any order."""
+    def add(self, position: int, state: Any) -> Any:
+        """Takes the state of the layer at `position` in the list of layers; each position once, in any order.
+
+        Returns:
+            `state`, for the next layer.
+        """
+        given, state = state, ops.cast(state, "float32")
         mode, last = self._combination.mode, len(self._states) - 1
-        state = ops.cast(state, "float32")
         if mode in ("stack", "concat", "attention"):
             self._states[position] = state
         elif mode == "last":
             self._output = state if position == last else self._output
-        elif mode == "max":
+        else:
+            self._accumulate(position, state)
+            # The next layer waits: an executor that has enough to do puts the sums off, and holds all the states.
+            with tf.control_dependencies([self._output]):
+                return tf.identity(given)
+        return given
+
+    def _accumulate(self, position: int, state: Any) -> None:
+        if self._combination.mode == "max":
             self._output = state if self._output is None else ops.maximum(self._output, state)
         else:
             if self._weights is not None:

@@ -47,7 +47,7 @@ class MadeEncoder(LayerwiseEncoder):
             for layer, (table, places) in enumerate(zip(self.tables, self.places, strict=True))
         }
         for layer, state in states.items():
-            collect(layer, state)
+            collect(layer, [state])
         attention = {}
         if scores:
             batch, heads = tf.shape(token_ids)[0], tf.range(self.num_heads)
@@ -61,7 +61,7 @@ class MadeEncoder(LayerwiseEncoder):
                 logits = tf.gather_nd(self.logits[layer], tf.stack(indices, axis=-1))
                 attention[layer] = tf.nn.softmax(tf.where(mask[:, None, None, :], logits, -1e9))
         return EncoderStates(
-            states[self.num_layers], lambda state: tf.where(mask[..., None], state, 0), None, attention
+            [states[self.num_layers]], lambda parts: tf.where(mask[..., None], parts[0], 0), None, attention
         )
 
 

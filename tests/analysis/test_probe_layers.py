@@ -24,8 +24,8 @@ class ParityEncoder(MadeEncoder):
         count = tf.reduce_sum(tf.cast(token_ids == self.good, "float32"), axis=1) % 2
         parity = 4 * count[:, None, None] * np.eye(self.hidden_size, dtype="float32")[0]
 
-        def collect_with_parity(number, state):
-            collect(number, state + parity if number == 3 else state)
+        def collect_with_parity(number, states):
+            return collect(number, [state + parity for state in states] if number == 3 else states)
 
         return super().run(token_ids, mask, segment_ids, collect_with_parity, scores, training)
 

@@ -71,15 +71,41 @@ def test_every_dense_layer_and_normalisation_is_one_operation():
     assert epsilons == pytest.approx([1e-12] * (2 * BLOCKS + 1))
 
 
-@pytest.mark.parametrize("combine", ["sum", "mean", "max", "weighted"])
-def test_no_operation_waits_for_the_states_of_all_layers(combine):
-    encoder = kbl.BertEncoder(CONFIG, layers="all+embeddings", combine=combine, pooler=False)
+def combining_nodes(combine):
+    encoder = kbl.BertEncoder(CONFIG, layers="all+embeddings", combine=combine, pooler=False, name="encoder")
     encoder.build()
     run = tf.function(lambda mask: encoder({"input_word_ids": mask, "input_mask": mask})["encoder_outputs"])
-    nodes = optimized_nodes(run)
+    return optimized_nodes(run)
+
+
+@pytest.mark.parametrize("combine", ["sum", "mean", "max", "weighted"])
+def test_no_operation_waits_for_the_states_of_all_layers(combine):
+    nodes = combining_nodes(combine)
     assert [node for node in nodes if "Softmax" in node.op]
     # That of the embeddings adds words, positions and segments.
     assert [node.name for node in nodes if node.op == "AddN" and "embeddings" not in node.name] == []
+
+
+@pytest.mark.parametrize("combine", ["sum", "mean", "max", "weighted"])
+def test_each_layer_waits_until_the_state_before_it_is_combined(combine):
+    def operations_before_the_last_layer(combine):
+        nodes = {node.name: node for node in combining_nodes(combine)}
+        found = []
+        for name in nodes:
+            if f"layer_{NUM_LAYERS}" in name and "Softmax" in nodes[name].op:
+                before, unseen = set(), [name]
+                while unseen:
+                    inputs = {source.lstrip("^").split(":")[0] for source in nodes[unseen.pop()].input}
+                    unseen += inputs - before
+                    before |= inputs
+                found.append(sum(nodes[source].op in ("Sub", "Maximum") for source in before))
+        return found
+
+    without = operations_before_the_last_layer("last")
+    assert len(without) == 2  # of each half
+    # One for every layer below but the first of all, which begins the sum.
+    expected = [count + NUM_LAYERS - 1 for count in without]
+    assert operations_before_the_last_layer(combine) == expected
 
 
 def test_layers_above_those_in_use_are_not_computed():
