@@ -273,12 +273,9 @@ class BertEncoder(LayerwiseEncoder):
                 states = [tf.stop_gradient(state) for state in states]
             states = collect(number, states)
 
-        def restore(states: list[Any]) -> Any:
-            return restore_padding(tf.concat(states, axis=0), layout)
-
         first = first_tokens(tf.concat(states, axis=0), layout)
         pooled_output = self.pooler(first) if self.has_pooler else None
-        return EncoderStates(states, restore, pooled_output, attention_scores)
+        return EncoderStates(states, lambda states: restore_padding(states, layout), pooled_output, attention_scores)
 
     def _check_sequence_length(self, length: int | None) -> None:
         if length is not None and length > self.config.max_position_embeddings:

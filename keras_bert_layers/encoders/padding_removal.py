@@ -133,26 +133,30 @@ def remove_padding(padded: Any, layout: dict[str, Any]) -> Any:
     return tf.reshape(padded, [-1, *padded.shape[2:]])
 
 
-def restore_padding(tokens: Any, layout: dict[str, Any]) -> Any:
-    """`[tokens, hidden]` -> `[batch, sequence, hidden]`, zero at padding."""
-    mask, hidden = layout["mask"], tokens.shape[-1]
+def restore_padding(parts: list[Any], layout: dict[str, Any]) -> Any:
+    """A list of `[tokens, hidden]`, whose tokens follow each other -> `[batch, sequence, hidden]`, zero at padding."""
+    mask, hidden = layout["mask"], parts[0].shape[-1]
     shape = tf.concat([tf.shape(mask), [hidden]], axis=0)
     if "positions" not in layout:
-        return tf.where(mask[..., None], tf.reshape(tokens, shape), 0)
+        return tf.where(mask[..., None], tf.reshape(parts[0], shape), 0)
 
     @tf.custom_gradient
-    def restore(tokens: Any) -> Any:
-        count = tf.shape(tokens)[0]
+    def restore(*parts: Any) -> Any:
+        counts = tf.stack([tf.shape(part)[0] for part in parts])
 
         def spread() -> Any:
             # A row of zeros for padding costs less than to overwrite padding afterwards.
-            with_zero = tf.concat([tokens, tf.zeros([1, hidden], tokens.dtype)], axis=0)
-            return tf.gather(with_zero, tf.where(mask, layout["index"], count))
+            with_zero = tf.concat([*parts, tf.zeros([1, hidden], parts[0].dtype)], axis=0)
+            return tf.gather(with_zero, tf.where(mask, layout["index"], tf.reduce_sum(counts)))
 
-        padded = tf.cond(tf.reduce_all(mask), lambda: tf.reshape(tokens, shape), spread)
-        return padded, lambda gradient: tf.gather_nd(tf.where(mask[..., None], gradient, 0), layout["positions"])
+        def backwards(gradient: Any) -> list[Any]:
+            tokens = tf.gather_nd(tf.where(mask[..., None], gradient, 0), layout["positions"])
+            return tf.split(tokens, counts, num=len(parts))
 
-    return restore(tokens)
+        without_padding = tf.reduce_all(mask)
+        return tf.cond(without_padding, lambda: tf.reshape(tf.concat(parts, axis=0), shape), spread), backwards
+
+    return restore(*parts)
 
 
 def first_tokens(tokens: Any, layout: dict[str, Any]) -> Any:

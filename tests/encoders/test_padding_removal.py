@@ -46,7 +46,7 @@ def test_keeps_the_real_tokens_in_order():
     layout = token_layout(tf.constant(MASK))
     tokens = remove_padding(tf.constant(PADDED), layout)
     np.testing.assert_array_equal(tokens, PADDED[MASK])
-    np.testing.assert_array_equal(restore_padding(tokens, layout), np.where(MASK[..., None], PADDED, 0))
+    np.testing.assert_array_equal(restore_padding([tokens], layout), np.where(MASK[..., None], PADDED, 0))
 
 
 def test_ids_too():
@@ -58,7 +58,7 @@ def test_ids_too():
 def test_without_any_token(mask):
     layout = token_layout(tf.constant(mask))
     tokens = remove_padding(tf.zeros((*mask.shape, 2)), layout)
-    assert restore_padding(tokens, layout).shape == (*mask.shape, 2)
+    assert restore_padding([tokens], layout).shape == (*mask.shape, 2)
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
@@ -87,7 +87,7 @@ def test_keeps_the_padding_under_xla():
         seen.update(layout)
         tokens = remove_padding(padded, layout)
         seen["tokens"] = tokens.shape
-        return restore_padding(tokens, layout)
+        return restore_padding([tokens], layout)
 
     expected = np.where(MASK[..., None], PADDED, 0)
     np.testing.assert_array_equal(compiled(tf.constant(MASK), tf.constant(PADDED)), expected)
