@@ -21,7 +21,7 @@ def batches(lengths, count):
 
 def main():
     workloads = {
-        "8 x 128, full": ([[128] * 8], 7, False),
+        "8 x 128, full": ([[128] * 8], 5, False),
         "4 x 512, full": ([[512] * 4], 5, True),
         "32 texts, 10 to 69 tokens": ([MIXED], 7, True),
         "stsb in order, 4 x 32": (batches(TEXT_LENGTHS["stsb"], 4), 5, True),

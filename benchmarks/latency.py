@@ -14,7 +14,7 @@ def main():
     functions = {name: Peer(name).on([32]) for name in MAKERS}
     weights = [tf.Variable(tf.random.normal((768, 9216))) for _ in range(12)]
     functions["reading 85 M weights once"] = tf.function(lambda: [tf.reduce_max(weight) for weight in weights])
-    times = seconds_in_turns(functions, 30)
+    times = seconds_in_turns(functions, 20)
     ours = statistics.median(times["ours"])
     rows = [
         {"what": name, "ms": spread(seconds), "ours / theirs": ours / statistics.median(seconds)}

@@ -27,7 +27,7 @@ def main():
     encoder = kbl.BertEncoder(kbl.BertConfig(vocab_size=len(vocabulary), **SHAPE), combine="mean")
     ids = tf.function(lambda: preprocessor(texts)["input_word_ids"])
     embeddings = tf.function(lambda: encoder(preprocessor(texts))["encoder_outputs"])
-    times = seconds_in_turns({"text to ids": ids, "text to embeddings": embeddings}, 15)
+    times = seconds_in_turns({"text to ids": ids, "text to embeddings": embeddings}, 9)
     whole = statistics.median(times["text to embeddings"])
     rows = [
         {"32 texts": name, "ms": spread(seconds), "part": f"{statistics.median(seconds) / whole:.2%}"}

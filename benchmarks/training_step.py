@@ -87,7 +87,7 @@ def main():
         "ours, layers 10 to 12 trained": step_with(frozen),
     }
     inputs = batch()
-    times = seconds_in_turns({name: lambda step=step: step(*inputs).numpy() for name, step in steps.items()}, 4)
+    times = seconds_in_turns({name: lambda step=step: step(*inputs).numpy() for name, step in steps.items()}, 3)
     ours = statistics.median(times["ours"])
     rows = [
         {"step": name, "ms": spread(seconds), "x time of ours": f"{statistics.median(seconds) / ours:.2f}"}

@@ -107,7 +107,7 @@ def attention_layout(layout: dict[str, Any], num_heads: int, rows_are_texts: boo
         turn = (tf.range(tf.size(order)) - tf.searchsorted(sharing, sharing)) % sharing
         begins = tf.cast(turn == 0, "int32")
         row, rows = tf.cumsum(begins) - 1, tf.reduce_sum(begins)
-        shared = rows < tf.math.count_nonzero(lengths, dtype="int32")
+        shared = tf.reduce_any((turn > 0) & (tf.gather(lengths, order) > 0))
         starts = tf.gather(row * length + turn * (length // sharing), tf.argsort(order))
         places = tf.gather(starts - tf.cumsum(lengths, exclusive=True), texts) + numbers
     tokens = tf.reshape(tf.scatter_nd(places[:, None], numbers, [rows * length]), [rows, length])

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import keras_bert_layers as kbl
 from keras_bert_layers.encoders.padding_removal import halves, remove_padding, restore_padding, token_layout
@@ -24,6 +26,7 @@ LENGTHS = {
     "none shares": [9, 8, 9, 7],
     "half of the tokens in the first": [24, 3, 20],
     "only empty ones in one half": [0, 5, 0],
+    "as many rows as texts that are not empty, and yet two share one": [6, 3, 3, 0, 16, 8, 8, 0],
     "no padding": [12, 12, 12],
     "one text": [5],
     "one token": [1],
@@ -132,6 +135,21 @@ def test_equal_to_the_padded_form(encoder, lengths):
         np.testing.assert_allclose(
             tf.cast(ours, "float32") / scale, tf.cast(theirs, "float32") / scale, atol=1e-5, rtol=0
         )
+
+
+def test_equal_to_the_padded_form_on_any_lengths(encoder):
+    packed, padded = (
+        tf.function(lambda inputs: encoder(inputs)["encoder_outputs"], jit_compile=compiled)
+        for compiled in (False, True)
+    )
+
+    # Eight rows, so that XLA compiles once.
+    @settings(max_examples=100, derandomize=True, deadline=None)
+    @given(st.lists(st.sampled_from([0, 1, 3, 4, 6, 8, 12, 24]), min_size=8, max_size=8))
+    def compare(lengths):
+        np.testing.assert_allclose(packed(ids(lengths)), padded(ids(lengths)), atol=1e-5)
+
+    compare()
 
 
 def test_mask_with_holes(encoder):
