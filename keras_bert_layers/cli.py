@@ -33,3 +33,7 @@ def check(directory: str, server: str) -> None:
         click.echo(f"{errors} errors, {len(findings) - errors} warnings: do not serve this.")
         sys.exit(1)
     click.echo(f"no errors, {len(findings)} warnings")
+
+
+if __name__ == "__main__":
+    main()

@@ -71,7 +71,7 @@ def export_saved_model(
         model: a functional model on texts or on ids.
         directory: where to write. For TensorFlow Serving its last part is the version, as in `"serving/sentiment/1"`.
         preprocessor: for a model on ids that is to take texts: the preprocessor that made the ids, as it was called
-            (on texts or on pairs), or a functional model of it. Either family of key names will do.
+            (on texts, on pairs or on words), or a functional model of it. Either family of key names will do.
         overwrite: whether to replace `directory` where it exists.
         signatures: names of the table, and `serving_default`, which is there in any case.
         target: `"cpu"`; or `"gpu"`, where strings stay on the host and the rest is compiled by XLA for each length and
@@ -221,7 +221,8 @@ def _join(preprocessor: TextLayer | keras.Model, model: keras.Model) -> keras.Mo
     else:
         count = preprocessor.number_of_texts()
         names = ["text"] if count == 1 else ["text_a", "text_b"]
-        texts = [keras.Input(shape=(), dtype="string", name=name) for name in names]
+        shape = () if preprocessor.rank_of_texts() == 1 else (None,)
+        texts = [keras.Input(shape=shape, dtype="string", name=name) for name in names]
         made = preprocessor(texts[0] if count == 1 else tuple(texts))
     others, values = [], []
     for tensor in model.inputs:

@@ -173,8 +173,10 @@ class ServedModel:
         layers = [step.operation for step in self.dense_steps if isinstance(step.operation, WordPooling)]
         pooling = WordPooling(layers[0].mode if len(layers) == 1 else "mean")
 
-        def compute(word_ids: tf.Tensor, **inputs: tf.Tensor) -> Tensors:
+        def compute(**inputs: tf.Tensor) -> Tensors:
             states, _ = self._states(inputs)
+            # Looked up, not taken out: the model may have them as an input.
+            word_ids = inputs["word_ids"]
             if not pairs:
                 words = pooling(states, word_ids)
                 return {"word_states": words["word_outputs"], "word_mask": words["word_mask"]}

@@ -125,6 +125,30 @@ def test_a_model_on_ids_joins_its_preprocessor(names, config, preprocessor, tmp_
     np.testing.assert_allclose(served["scores"], expected, atol=1e-5, rtol=0)
 
 
+def test_a_tagger_on_ids_joins_a_preprocessor_that_was_called_on_words(
+    config, vocabulary, tmp_path, saved_model_runner
+):
+    preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=16, return_word_ids=True)
+    ids = preprocessor([["the", "dark", "film"], ["plot"]])
+    names = ("input_word_ids", "input_mask", "input_type_ids", "word_ids")
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    states = kbl.BertEncoder(config, combine="mean", pooler=False)(inputs)["encoder_outputs"]
+    words = kbl.WordPooling("first")(states, inputs["word_ids"])["word_outputs"]
+    model = keras.Model(inputs, keras.layers.Dense(3, name="tags")(words))
+    expected = model.predict({name: ids[name] for name in names}, verbose=0)
+
+    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, signatures=["words"], check=False)
+    text = np.array([[b"the", b"dark", b"film"], [b"plot", b"", b""]], dtype=object)
+    served = saved_model_runner.run(tmp_path / "1", {"text": text})
+    np.testing.assert_allclose(served["tags"], expected, atol=1e-5, rtol=0)
+    pooled = saved_model_runner.run(tmp_path / "1", {"text": text}, "words")
+    np.testing.assert_array_equal(pooled["word_mask"].sum(axis=1), [3, 1])
+
+    preprocessor("the dark film")
+    with pytest.raises(ValueError, match="on texts and on texts that are split into words"):
+        kbl.export_saved_model(model, tmp_path / "2", preprocessor=preprocessor, check=False)
+
+
 def test_a_preprocessor_called_on_both_forms_must_say_which(config, preprocessor, tmp_path):
     model = ids_model(kbl.BertEncoder(config, combine="mean"), ("input_word_ids", "input_mask"))
     preprocessor("one")
