@@ -59,8 +59,7 @@ def main() -> None:
 
     table = kbl.analysis.probe_layers(encoder, preprocessor, texts, labels, ALL)
     save("probe_layers", table.plot())
-    print(table.to_dataframe()[["name", "accuracy", "low", "high"]].round(3).to_string(index=False))
-    print(f"Best: {table.best.name}. The cheapest within its interval: {table.cheapest.name}.")
+    print(table)
 
     save("project", kbl.analysis.project(encoder, preprocessor, texts, labels, ALL).plot())
     nearest = kbl.analysis.neighbours(encoder, preprocessor, texts, texts[:50], layers=ALL)

@@ -97,6 +97,44 @@ def test_chinese_features(tmp_path, data_directory):
     np.testing.assert_array_equal(features["layers"][:, -1], features["tokens"])
 
 
+def test_tag_words(minilm_directory, tmp_path, saved_model_runner: SavedModelRunner):
+    """Two kinds of names, told apart by the words before them; those held out were never seen."""
+    people = ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra"]
+    places = ["Oslo", "Lima", "Rome", "Paris"]
+
+    def sentence(person: str, place: str) -> str:
+        rows = [("My", "O"), ("friend", "O"), *tagged(person, "person"), ("lives", "O"), ("in", "O")]
+        return "\n".join("\t".join(row) for row in [*rows, *tagged(place, "place"), (".", "O")])
+
+    def tagged(name: str, kind: str) -> list[tuple[str, str]]:
+        return [(word, f"{'I' if number else 'B'}-{kind}") for number, word in enumerate(name.split())]
+
+    train = [sentence(person, place) for person in people[:3] for place in places[:3]]
+    (tmp_path / "train.conll").write_text("\n\n".join(train * 12) + "\n\n", encoding="utf-8")
+    # Longer than the model's sequence, and a line of white space between sentences, as WNUT's test has.
+    held_out = [sentence(people[3], places[3]), "\n".join(["friend\tO", "lives\tO"] * 100)]
+    (tmp_path / "test.conll").write_text("\n \n".join(held_out), encoding="utf-8")
+    printed = run_example(
+        "tag_words.py",
+        "--model",
+        minilm_directory,
+        "--train",
+        "train.conll",
+        "--test",
+        "test.conll",
+        "--epochs",
+        5,
+        cwd=tmp_path,
+    )
+    assert "108 sentences to train on, 2 held out, 4 tags" in printed
+    assert float(printed.split("F1 of whole names: ")[1].split()[0]) > 0.6
+    words = np.array([[b"My", b"friend", b"Ada", b""]], dtype=object)
+    scores = saved_model_runner.run(tmp_path / "serving" / "names" / "1", {"text": words})["tags"]
+    assert scores.shape[::2] == (1, 4)
+    # Alphabetically: B-person, B-place, I-person, O.
+    np.testing.assert_array_equal(scores[0, :3].argmax(axis=-1), [3, 3, 0])
+
+
 def test_which_layer(minilm_directory, few_tickets, tmp_path):
     pytest.importorskip("sklearn")
     arguments = [
@@ -112,7 +150,8 @@ def test_which_layer(minilm_directory, few_tickets, tmp_path):
         "figures",
     ]
     printed = run_example("which_layer.py", *arguments, cwd=tmp_path)
-    assert "Best: " in printed
+    assert "40 texts, 4 classes" in printed
+    assert "  best" in printed
     assert "Expected layer after each epoch: " in printed
     figures = {path.stem: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     # Those that docs/choosing-layers.md shows.

@@ -72,6 +72,20 @@ class ProbeTable:
         good = [probe for probe in self.probes if probe.accuracy >= self.best.low]
         return min(good, key=lambda probe: (probe.depth, probe.features, -probe.accuracy))
 
+    def __str__(self) -> str:
+        """A line for each probe: its name, its accuracy and the interval."""
+        marks = {id(self.best): "  best", id(self.cheapest): "  cheapest in its interval"}
+        if self.best is self.cheapest:
+            marks = {id(self.best): "  best and cheapest"}
+        width = max(len(probe.name) for probe in self.probes)
+        lines = [
+            f"{probe.name:<{width}}  {probe.accuracy:.3f} ({probe.low:.3f} to {probe.high:.3f})"
+            + marks.get(id(probe), "")
+            for probe in self.probes
+        ]
+        examples = f"{self.examples:,} {self.unit}, {self.classes} classes, the most frequent {self.majority:.3f}"
+        return "\n".join([examples, *lines])
+
     def to_dataframe(self) -> Any:
         """One row for each probe; `best` and `cheapest` mark the two."""
         frame = import_optional("pandas", "pandas").DataFrame([dataclasses.asdict(probe) for probe in self.probes])

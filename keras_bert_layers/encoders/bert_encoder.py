@@ -122,6 +122,11 @@ class BertEncoder(LayerwiseEncoder):
     ):
         super().__init__(dtype=dtype, name=name)
         config = BertConfig.from_dict(config) if isinstance(config, dict) else config
+        if not isinstance(config, BertConfig):
+            raise TypeError(
+                f"Expected `config` to be a BertConfig or a dict of its fields. Received: config={config!r}. "
+                "A checkpoint is read by BertEncoder.from_pretrained(...)."
+            )
         self.config = config
         self.num_hidden_layers = num_hidden_layers
         self.num_layers = config.num_hidden_layers if num_hidden_layers is None else num_hidden_layers
@@ -281,8 +286,9 @@ class BertEncoder(LayerwiseEncoder):
         if length is not None and length > self.config.max_position_embeddings:
             raise ValueError(
                 f"{type(self).__name__} has positions for {self.config.max_position_embeddings} tokens. "
-                f"Received: a sequence of {length}. Make shorter ones: BertPreprocessor(..., "
-                f"sequence_length={self.config.max_position_embeddings})."
+                f"Received: a sequence of {length}. Make shorter ones, BertPreprocessor(..., "
+                f"sequence_length={self.config.max_position_embeddings}), or read long documents in windows: "
+                "WindowedEncoder(encoder, ...)."
             )
 
     def get_config(self) -> dict[str, Any]:

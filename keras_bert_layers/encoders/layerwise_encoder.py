@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
-from keras_bert_layers.layers.layer_combination import LayerCombination
+from keras_bert_layers.layers.layer_combination import COMBINE_MODES, LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
 
 # (token ids, attention mask, segment ids) as TensorFlow Hub and as Hugging Face name them.
@@ -92,6 +92,11 @@ class LayerwiseEncoder(keras.layers.Layer):
                 "Expected `combine` to be None, the name of a mode or a LayerCombination. "
                 f"Received: combine={combine!r}."
             )
+        if isinstance(combine, str) and combine not in COMBINE_MODES:
+            raise ValueError(
+                f"Expected `combine` to be None, one of {', '.join(COMBINE_MODES)}, or a LayerCombination. "
+                f"Received: combine={combine!r}."
+            )
         self.combine = combine
         if isinstance(combine, str):
             combine = LayerCombination(combine, name="combination", dtype=self.dtype_policy)
@@ -140,8 +145,10 @@ class LayerwiseEncoder(keras.layers.Layer):
         for layer in self.pretrained_layers:
             if not layer.built:
                 layer.build((None, self.hidden_size))
-        if self.combination is not None and not self.combination.built:
-            self.combination.build([(None, None, self.hidden_size)] * len(self.selected_layers))
+        if self.combination is not None:
+            if not self.combination.built:
+                self.combination.build([(None, None, self.hidden_size)] * len(self.selected_layers))
+            self.combination.check_count(len(self.selected_layers))
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(self._check_inputs(inputs), *args, **kwargs)
@@ -267,6 +274,8 @@ class LayerwiseEncoder(keras.layers.Layer):
         shapes = {name: tuple(value.shape) for name, value in checked.items()}
         if any(len(set(sizes) - {None}) > 1 for sizes in zip(*shapes.values(), strict=True)):
             raise ValueError(f"{type(self).__name__} expects inputs of one shape. Received: shapes={shapes}.")
+        if any(shape[1] == 0 for shape in shapes.values()):
+            raise ValueError(f"{type(self).__name__} expects rows of at least one token. Received: shapes={shapes}.")
         self._check_sequence_length(shapes[names[0]][1])
         return checked
 

@@ -142,12 +142,17 @@ class LayerCombination(keras.layers.Layer):
             for shape in shapes
         ):
             raise ValueError(f"LayerCombination expects tensors of one shape. Received: shapes={shapes}.")
-        if self.built and self.mode == "weighted" and len(inputs) != self.w.shape[0]:
+        if self.built:
+            self.check_count(len(inputs))
+        return super().__call__(list(inputs), *args, **kwargs)
+
+    def check_count(self, count: int) -> None:
+        """Refuses another number of layers than the layer was built for."""
+        if self.mode == "weighted" and count != self.w.shape[0]:
             raise ValueError(
                 f"This LayerCombination has a weight for each of {self.w.shape[0]} layers. "
-                f"Received: a list of {len(inputs)} tensors. Make another LayerCombination for them."
+                f"Received: {count} layers. Make another LayerCombination for them."
             )
-        return super().__call__(list(inputs), *args, **kwargs)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         accumulator = self.accumulator(len(inputs), training)

@@ -100,7 +100,9 @@ class _Export:
             saved_model = saved_model_pb2.SavedModel.FromString(content)
             self.meta_graph = next(g for g in saved_model.meta_graphs if "serve" in g.meta_info_def.tags)
         except OSError:
-            self.error("saved_model.pb", "There is no such file, and the server finds no version to load.", again)
+            versions = sorted(path.parent.name for path in self.directory.glob("*/saved_model.pb"))
+            mend = f"Check a directory in it: {', '.join(versions)}." if versions else again
+            self.error("saved_model.pb", "There is no such file, and the server finds no version to load.", mend)
             return False
         except DecodeError:
             self.error("saved_model.pb", "The file is broken, and the server cannot load it.", again)
@@ -449,7 +451,7 @@ def _check_warmup(export: _Export) -> None:
         export.warning(
             WARMUP_FILE,
             "There is none, and the first requests wait for what the server sets up at first use.",
-            "Export with `export_saved_model`, which writes one.",
+            "Export with `export_saved_model(..., warmup=True)`, which writes one.",
         )
         return
     try:

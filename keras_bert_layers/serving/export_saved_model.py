@@ -174,7 +174,7 @@ def _refuse_what_servers_refuse(directory: pathlib.Path) -> None:
             "same):\n" + "\n".join(errors)
         )
     for finding in findings:
-        warnings.warn(str(finding), stacklevel=3)
+        warnings.warn(str(finding).removeprefix("warning: "), stacklevel=3)
 
 
 def _ascending(name: str, values: Sequence[int]) -> list[int]:

@@ -88,7 +88,7 @@ def read_vocabulary(path: str | os.PathLike) -> list[str]:
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"A vocabulary file with one token a line is expected. Received: vocabulary={os.fspath(path)!r}, and there "
-            "is no such file. For a checkpoint's directory or repository id use `BertTokenizer.from_pretrained`."
+            "is no such file. For a checkpoint's directory or repository id use `from_pretrained`."
         )
     try:
         # Only line feeds end a line: vocabularies hold tokens such as U+2028, which `str.splitlines` would split at.

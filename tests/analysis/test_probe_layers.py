@@ -69,6 +69,11 @@ def test_names_the_one_layer_that_solves_the_task(parity_encoder, preprocessor, 
     frame = table.to_dataframe()
     assert frame[frame.best].name.tolist() == frame[frame.cheapest].name.tolist() == ["layer 3"]
     assert frame.features.tolist() == [12] * 8 + [48]
+    lines = str(table).split("\n")
+    assert lines[0].startswith("160 texts, 2 classes, the most frequent 0.")
+    assert [line.split("  ")[0] for line in lines[1:]] == [probe.name for probe in table.probes]
+    assert [line for line in lines if line.endswith("  best and cheapest")] == [lines[4]]
+    assert f"{table.best.accuracy:.3f} ({table.best.low:.3f} to {table.best.high:.3f})" in lines[4]
 
 
 def test_words(parity_encoder, preprocessor, parity_texts):

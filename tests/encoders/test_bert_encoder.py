@@ -326,6 +326,11 @@ class TestConstruction:
     def test_a_dict_for_a_configuration(self):
         assert BertEncoder(dict(SIZES)).config == BertConfig(**SIZES)
 
+    @pytest.mark.parametrize("config", ["google-bert/bert-base-uncased", None])
+    def test_no_configuration(self, config):
+        with pytest.raises(TypeError, match=r"Received: config=.* A checkpoint is read by BertEncoder.from_pretrained"):
+            BertEncoder(config)
+
     def test_longer_than_its_positions(self, encoder):
         assert encoder(make_ids((24,), sequence=24))["sequence_output"].shape == (1, 24, 16)
         with pytest.raises(ValueError, match=r"positions for 24 tokens\. Received: a sequence of 25"):
@@ -369,6 +374,10 @@ class TestEmptyInput:
             assert_same(state[1], expected[0])
             assert not np.any(np.asarray(state)[[0, 2]])
         assert np.all(np.isfinite(outputs["pooled_output"]))
+
+    def test_no_place_for_a_token(self, encoder):
+        with pytest.raises(ValueError, match=r"rows of at least one token\. Received: shapes=.*\(2, 0\)"):
+            encoder(make_ids((0, 0), sequence=0))
 
     def test_batch_of_none(self, run):
         outputs = run(make_ids((), sequence=5))

@@ -464,7 +464,9 @@ class TestCombination:
             assert encoder(make_ids())["encoder_outputs"].dtype == tf.bfloat16
 
     def test_unknown_mode(self, make):
-        with pytest.raises(ValueError, match=r"`mode` to be one of stack, concat.*Received: mode='average'"):
+        with pytest.raises(
+            ValueError, match=r"`combine` to be None, one of stack, concat.*Received: combine='average'"
+        ):
             make(combine="average")
 
     @pytest.mark.parametrize("combine", [7, ["sum"], LayerCombination])
@@ -477,6 +479,12 @@ class TestCombination:
     def test_wrong_number_of_weights(self, make):
         with pytest.raises(ValueError, match=r"one initial weight for each of the 3 layers"):
             make(combine=LayerCombination("weighted", initial_weights=[1, 2])).build()
+
+    def test_one_mix_for_encoders_of_different_depth(self, make):
+        mix = LayerCombination("weighted")
+        make(combine=mix).build()
+        with pytest.raises(ValueError, match=r"a weight for each of 3 layers\. Received: 2 layers\. Make another"):
+            make(layers=[1, 2], combine=mix)(make_ids())
 
     def test_learns(self, make):
         encoder = make(combine="weighted")

@@ -437,7 +437,7 @@ class TestErrors:
     def test_another_number_of_layers_later(self):
         layer = LayerCombination("weighted")
         layer(make_states())
-        with pytest.raises(ValueError, match=r"a weight for each of 4 layers\. Received: a list of 3 tensors"):
+        with pytest.raises(ValueError, match=r"a weight for each of 4 layers\. Received: 3 layers"):
             layer(make_states(count=3))
 
     @pytest.mark.parametrize(

@@ -222,6 +222,10 @@ class TestFiles:
         (error,) = errors(export)
         assert message in error
 
+    def test_the_directory_of_the_versions(self, export):
+        (error,) = errors(export.parent)
+        assert f"Check a directory in it: {export.name}." in error
+
 
 class TestBatching:
     @pytest.mark.parametrize(
