@@ -117,3 +117,15 @@ def test_layers_above_those_in_use_are_not_computed():
     computed = [node.name for node in nodes if re.search("MatMul|Softmax|Norm", node.op)]
     assert [name for name in computed if "layer_1" in name]
     assert not [name for name in computed if "layer_2" in name or "pooler" in name]
+
+
+def test_training_goes_through_each_layer_once():
+    """Two halves would give each weight two gradients to be added, and a batch normalisation a slower gradient."""
+    encoder = kbl.BertEncoder(CONFIG, combine="mean", pooler=False)
+    encoder.build()
+    run = tf.function(
+        lambda mask: encoder({"input_word_ids": mask, "input_mask": mask}, training=True)["encoder_outputs"]
+    )
+    operations = [node.op.replace("_Mkl", "").replace("Native", "").lstrip("_") for node in optimized_nodes(run)]
+    assert operations.count("Softmax") == NUM_LAYERS
+    assert not [operation for operation in operations if "BatchNorm" in operation or "LayerNorm" in operation]
