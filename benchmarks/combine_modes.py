@@ -34,7 +34,7 @@ def peak(mode):
     """Prints the highest resident size over that before the first run, in MB."""
     run = runner(mode, [256] * 32)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(3):
+    for _ in range(2):
         run()
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
@@ -46,7 +46,7 @@ def main():
         command = [sys.executable, __file__, "--peak", mode]
         megabytes[mode] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     # After the processes above, whose highest size begins with that of this one.
-    times = seconds_in_turns({mode: runner(mode, lengths) for mode in MODES}, 9)
+    times = seconds_in_turns({mode: runner(mode, lengths) for mode in MODES}, 7)
     rows = [
         {
             "combine": mode,

@@ -23,7 +23,7 @@ def main():
     workloads = {
         "8 x 128, full": ([[128] * 8], 5, False),
         "4 x 512, full": ([[512] * 4], 5, True),
-        "32 texts, 10 to 69 tokens": ([MIXED], 7, True),
+        "32 texts, 10 to 69 tokens": ([MIXED], 5, True),
         "stsb in order, 4 x 32": (batches(TEXT_LENGTHS["stsb"], 4), 5, True),
         "movie_reviews in order, 32": (batches(TEXT_LENGTHS["movie_reviews"], 1), 2, True),
         "stsb sorted by length, 8 x 32": (batches(sorted(TEXT_LENGTHS["stsb"][:256]), 8), 3, True),

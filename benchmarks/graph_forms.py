@@ -37,7 +37,7 @@ def median_ms(forms, *inputs, repeats=TIMES):
             return tokens
 
         functions[name] = lambda run=run: run(*inputs)
-    times = seconds_in_turns(functions, 7)
+    times = seconds_in_turns(functions, 5)
     return {name: 1e3 * statistics.median(seconds) / repeats for name, seconds in times.items()}
 
 

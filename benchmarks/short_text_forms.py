@@ -122,7 +122,7 @@ def main():
         "PyTorch": pytorch_form(arrays),
         "ONNX Runtime": onnxruntime_form(arrays),
     }
-    times = {name: statistics.median(seconds) for name, seconds in seconds_in_turns(functions, 25).items()}
+    times = {name: statistics.median(seconds) for name, seconds in seconds_in_turns(functions, 15).items()}
     flops = 2 * TOKENS * LAYERS * sum(rows * columns for rows, columns in SHAPES)
     rows = [
         {"form": name, "ms": f"{1e3 * seconds:.1f}", "GFLOP/s": round(flops / seconds / 1e9)}

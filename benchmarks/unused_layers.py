@@ -21,7 +21,7 @@ def main():
         functions[top] = tf.function(
             lambda encoder=encoder: encoder({"input_word_ids": mask * 7, "input_mask": mask})["encoder_outputs"]
         )
-    times = seconds_in_turns(functions, 9)
+    times = seconds_in_turns(functions, 7)
     rows = [
         {
             "layers": f"1 to {top}",
