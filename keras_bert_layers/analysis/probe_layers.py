@@ -74,7 +74,7 @@ class ProbeTable:
 
     def __str__(self) -> str:
         """A line for each probe: its name, its accuracy and the interval."""
-        marks = {id(self.best): "  best", id(self.cheapest): "  cheapest in its interval"}
+        marks = {id(self.best): "  best", id(self.cheapest): "  cheapest in the interval of the best"}
         if self.best is self.cheapest:
             marks = {id(self.best): "  best and cheapest"}
         width = max(len(probe.name) for probe in self.probes)

@@ -93,11 +93,12 @@ class TextLayer(keras.layers.Layer):
                     f"{type(self).__name__} expects texts, as str. "
                     f"Received: {wrong!r} of type {type(wrong).__name__} among them."
                 )
-            if any(isinstance(text, tuple) for text in texts):
+            pair = next((text for text in texts if isinstance(text, tuple)), None)
+            if pair is not None:
+                words = ", and texts that are split into words as a list of lists" if 2 in self.ranks else ""
                 raise ValueError(
-                    f"{type(self).__name__} expects pairs as a tuple of two lists, and texts that are split into words "
-                    f"as a list of lists. Received: a list of tuples, of which the first is {texts[0]!r}. "
-                    "Of pairs: preprocessor(([first texts], [second texts]))."
+                    f"{type(self).__name__} expects pairs as a tuple of two lists, ([first texts], [second texts])"
+                    f"{words}. Received: a list with the tuple {pair!r} in it."
                 )
             if any(isinstance(text, list) for text in texts):
                 texts = tf.ragged.constant(texts, dtype="string", ragged_rank=1)
@@ -147,7 +148,8 @@ def check_sequence_length(sequence_length: Any, limit: int | None = None) -> int
             f"Expected `sequence_length` to be an int from 3{upper}. Received: sequence_length={sequence_length!r}."
         )
     if sequence_length < 3 or (limit is not None and sequence_length > limit):
-        windows = "" if limit is None else " For longer documents: long_documents=True and a WindowedEncoder."
+        too_long = sequence_length >= 3
+        windows = " For longer documents: long_documents=True and a WindowedEncoder." if too_long else ""
         raise ValueError(
             f"Expected `sequence_length` to be at least 3, for [CLS], a word piece and [SEP]{upper and ', and at most'}"
             f"{upper.removeprefix(' to')}. Received: sequence_length={sequence_length}.{windows}"

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from keras_bert_layers import analysis
-from keras_bert_layers.analysis.probe_layers import cross_validate, interval
+from keras_bert_layers.analysis.probe_layers import Probe, ProbeTable, cross_validate, interval
 
 from .made_encoder import MadeEncoder, Reference
 
@@ -166,3 +166,17 @@ def test_refuses(made_encoder, preprocessor, arguments, message):
     arguments = {"labels": ["a", "b"] * 4, **arguments}
     with pytest.raises(ValueError, match=message):
         analysis.probe_layers(made_encoder, preprocessor, ["film", "book"] * 4, **arguments)
+
+
+def test_prints_which_is_best_and_which_is_cheapest():
+    probes = [
+        Probe("layer 1", [1], None, 0.6, 0.5, 0.7, 1, 8),
+        Probe("layer 2", [2], None, 0.85, 0.75, 0.9, 2, 8),
+        Probe("layer 3", [3], None, 0.9, 0.8, 0.95, 3, 8),
+    ]
+    assert str(ProbeTable(probes, 1200, "texts", 2, 0.55)).split("\n") == [
+        "1,200 texts, 2 classes, the most frequent 0.550",
+        "layer 1  0.600 (0.500 to 0.700)",
+        "layer 2  0.850 (0.750 to 0.900)  cheapest in the interval of the best",
+        "layer 3  0.900 (0.800 to 0.950)  best",
+    ]

@@ -51,9 +51,9 @@ class TestRealEncoder:
         assert 0 < mask.sum() < mask.size
         for outputs in (encoder(ids), as_graph(encoder)(ids)):
             for number, state in enumerate(outputs["encoder_outputs"]):
-                assert_same(state[mask], golden[f"encoder_output_{number}"][mask], 5e-6)
+                assert_same(state[mask], golden[f"encoder_output_{number}"][mask], 1e-6)
             assert len(outputs["encoder_outputs"]) == 3
-            assert_same(outputs["pooled_output"], golden["pooled_output"], 5e-6)
+            assert_same(outputs["pooled_output"], golden["pooled_output"], 1e-6)
         assert_exact(encoder, encoder.saved_model.loaded, ids)
 
     def test_takes_what_its_preprocessor_returns(self, checkpoint, encoder):

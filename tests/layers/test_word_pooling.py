@@ -153,7 +153,7 @@ def test_a_tagger_trains_and_counts_the_words_that_are_there():
     scores = keras.layers.Dense(4)(WordPooling("mean")(states, inputs["word_ids"])["word_outputs"])
     model = keras.Model(inputs, scores)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.1), loss, weighted_metrics=["accuracy"], jit_compile=True)
+    model.compile(keras.optimizers.Adam(0.1), loss, metrics=["accuracy"], jit_compile=True)
     rows = ({"token_ids": token_ids, "word_ids": WORD_IDS}, dense)
     without_weights, with_weights = (tf.data.Dataset.from_tensors(row) for row in (rows, (*rows, weights)))
 
@@ -165,7 +165,7 @@ def test_a_tagger_trains_and_counts_the_words_that_are_there():
     for dataset in (without_weights, with_weights):
         measured = model.evaluate(dataset, verbose=0, return_dict=True)
         assert measured["loss"] == pytest.approx(expected, abs=1e-5)
-    assert measured["accuracy"] == pytest.approx(right, abs=1e-6)
+        assert measured["accuracy"] == pytest.approx(right, abs=1e-6)
 
     model.fit(with_weights, epochs=30, verbose=0)
     assert model.evaluate(with_weights, verbose=0, return_dict=True)["accuracy"] == 1.0

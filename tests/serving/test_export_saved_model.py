@@ -269,5 +269,6 @@ def test_what_a_server_would_refuse_is_not_written(config, preprocessor, tmp_pat
 
 def test_what_a_server_takes_with_care_is_warned_of(config, preprocessor, tmp_path):
     model = text_model(preprocessor, kbl.BertEncoder(config, combine="mean"), "encoder_outputs")
-    with pytest.warns(UserWarning, match="xla_gpu_compilation_enabled"):
+    # Not "warning: ", which Python prints before it.
+    with pytest.warns(UserWarning, match=r"^(?!warning).*xla_gpu_compilation_enabled"):
         kbl.export_saved_model(model, tmp_path / "1", target="gpu", batch_sizes=[1])

@@ -183,8 +183,12 @@ def test_from_pretrained_reads_the_checkpoints_own_tokenizer(minilm_directory):
     texts = ["Unaffordable Häuser, 3.5%!", "I can't believe it's [MASK]"]
     expected = tokenizer(texts, padding="max_length", max_length=32, return_tensors="np")["input_ids"]
     np.testing.assert_array_equal(preprocessor(texts)["input_word_ids"], expected)
-    with pytest.raises(ValueError, match="at most 512, the number of positions .*=513. For longer documents"):
+    with pytest.raises(
+        ValueError, match="at most 512, the number of positions .* Received: sequence_length=513. For longer"
+    ):
         kbl.BertPreprocessor.from_pretrained(minilm_directory, sequence_length=513)
+    with pytest.raises(ValueError, match="Received: sequence_length=2.$"):
+        kbl.BertPreprocessor.from_pretrained(minilm_directory, sequence_length=2)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +217,8 @@ def test_wrong_arguments(vocabulary, arguments, error, message):
         (np.full((1, 1, 1), "a"), ValueError, r"or of words \[batch, words\]. Received: inputs.shape=\(1, 1, 1\)"),
         ((), ValueError, "Received: a tuple with no texts"),
         ((["a", "b"], ["c"]), ValueError, "Received: a tuple with 2 and 1 texts"),
-        ([("a", "b"), ("c", "d")], ValueError, r"pairs as a tuple of two lists.*of which the first is \('a', 'b'\)"),
+        ([("a", "b"), ("c", "d")], ValueError, r"pairs as a tuple of two lists.*the tuple \('a', 'b'\)"),
+        (["a", ("b", "c")], ValueError, r"Received: a list with the tuple \('b', 'c'\) in it"),
     ],
 )
 def test_wrong_inputs(vocabulary, inputs, error, message):
