@@ -33,7 +33,7 @@ test-serving: $(VENV)/installed $(SERVING_VENV)/installed
 
 # How fast it is next to what one would use instead; no more than 20 minutes on two cores.
 benchmark: $(BENCHMARK_VENV)/installed
-	for script in forward latency short_text_forms combine_modes unused_layers text_to_ids training_step scaling graph_forms; do \
+	for script in forward latency onednn short_text_forms combine_modes unused_layers text_to_ids training_step scaling graph_forms; do \
 	    $(BENCHMARK_VENV)/bin/python benchmarks/$$script.py || exit 1; \
 	done
 

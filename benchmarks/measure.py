@@ -12,6 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
+from keras_bert_layers.keras_compatibility import onednn_is_on
+
 # Lengths in word pieces, [CLS] and [SEP] included, cut at 512: sentences of the STS benchmark and movie reviews of
 # Pang and Lee, in their order, by the vocabulary of bert-base-uncased.
 TEXT_LENGTHS = json.loads((pathlib.Path(__file__).parent / "text_lengths.json").read_text())
@@ -70,6 +72,7 @@ def report(name, rows, notes=()):
         except importlib.metadata.PackageNotFoundError:
             continue
     machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    machine += f", oneDNN {'on' if onednn_is_on() else 'off'}"
     print(f"\n{name}: {machine}; " + ", ".join(f"{package} {version}" for package, version in versions.items()))
     print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
     for row in rows:
@@ -92,7 +95,11 @@ def spread(seconds):
 
 def _processor():
     try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
+        lines = dict(line.split(":", 1) for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+        lines = {name.strip(): value.strip() for name, value in lines.items()}
+        # Those that TensorFlow, oneDNN and ONNX Runtime choose their code by.
+        known = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile")
+        found = [name for name in known if name in lines["flags"].split()]
+        return f"{lines['model name']} (family {lines['cpu family']}, model {lines['model']}: {' '.join(found)})"
+    except (OSError, KeyError):
         return platform.processor() or platform.machine()

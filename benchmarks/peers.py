@@ -6,7 +6,6 @@ import tempfile
 import keras
 import numpy as np
 import tensorflow as tf
-import torch
 import transformers
 
 import keras_bert_layers as kbl
@@ -72,6 +71,8 @@ def _keras_hub():
 
 
 def _pytorch_model():
+    import torch
+
     torch.set_num_threads(os.cpu_count())
     torch.manual_seed(0)
     config = transformers.BertConfig(**SHAPE, attn_implementation="sdpa")
@@ -79,6 +80,8 @@ def _pytorch_model():
 
 
 def _pytorch():
+    import torch
+
     model = _pytorch_model()
 
     def run(ids, mask):
@@ -90,6 +93,7 @@ def _pytorch():
 
 def _onnx_runtime():
     import onnxruntime
+    import torch
 
     model = _pytorch_model()
 

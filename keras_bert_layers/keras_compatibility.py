@@ -1,4 +1,4 @@
-"""Refuses the Keras set-ups in which these layers would silently not train."""
+"""What depends on the versions and set-ups of Keras and TensorFlow, and on what they have no public name for."""
 
 import os
 import sys
@@ -58,3 +58,15 @@ def refuse_legacy_tensors(layer: Any, inputs: Any) -> None:
             f"Received: inputs={inputs!r} (of type {type(inputs).__module__}.{type(inputs).__name__}). "
             "Build the model with `import keras` (keras.Input, keras.Model)."
         )
+
+
+def onednn_is_on() -> bool:
+    """Whether TensorFlow's graph optimiser fuses operations with oneDNN in this process.
+
+    By itself it does on processors with instructions for neural networks (VNNI, bfloat16, AMX); the environment
+    variable `TF_ENABLE_ONEDNN_OPTS`, read when TensorFlow is imported, turns it on or off on every x86 processor.
+    """
+    # TensorFlow has no public way to ask.
+    from tensorflow.python.util import _pywrap_util_port
+
+    return bool(_pywrap_util_port.IsMklEnabled())

@@ -136,6 +136,13 @@ class TestTheyBelongTogether:
         # The server has no XLA unless told, and only GPU exports need it.
         assert ("xla_gpu_compilation_enabled" in given) == place.endswith("gpu")
 
+    def test_servers_on_cpu_turn_onednn_on(self):
+        compose = yaml.safe_load(read("docker-compose.yaml"))["services"]["serving-cpu"]
+        assert compose["environment"]["TF_ENABLE_ONEDNN_OPTS"] == "1"
+        deployment = yaml.safe_load(read("kubernetes/deployment-cpu.yaml"))
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert {"name": "TF_ENABLE_ONEDNN_OPTS", "value": "1"} in container["env"]
+
     def test_images_are_of_one_version(self):
         places = ("docker-compose.yaml", "kubernetes/deployment-cpu.yaml", "kubernetes/deployment-gpu.yaml")
         text = "".join(map(read, places))

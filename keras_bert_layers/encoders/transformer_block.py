@@ -8,6 +8,15 @@ from keras_bert_layers.checkpoints.bert_config import BertConfig
 from keras_bert_layers.encoders.dropout import Dropout
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.padding_removal import join_heads, split_heads
+from keras_bert_layers.keras_compatibility import onednn_is_on
+
+
+def _gelu(x: Any) -> Any:
+    r"""The exact GELU, \(x \, \Phi(x)\) (Hendrycks & Gimpel 2016)."""
+    if onednn_is_on():
+        # In the form that is fused with the matmul before it.
+        return keras.activations.gelu(x, approximate=False)
+    return x * tf.math.erfc(x * -math.sqrt(0.5)) * 0.5
 
 
 def _gelu_tanh(x: Any) -> Any:
@@ -15,7 +24,7 @@ def _gelu_tanh(x: Any) -> Any:
 
 
 # Hugging Face's names. Its "gelu" is the exact one, with the error function; the others are Keras's own names.
-ACTIVATIONS = {"gelu_new": _gelu_tanh, "gelu_fast": _gelu_tanh, "gelu_pytorch_tanh": _gelu_tanh}
+ACTIVATIONS = {"gelu": _gelu, "gelu_new": _gelu_tanh, "gelu_fast": _gelu_tanh, "gelu_pytorch_tanh": _gelu_tanh}
 
 
 def dense(units: int, config: BertConfig, name: str, dtype: Any, activation: Any = None) -> keras.layers.Dense:

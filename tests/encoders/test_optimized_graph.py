@@ -1,6 +1,7 @@
 """What TensorFlow's graph optimiser makes of the encoder: a later change must not undo the fusions unseen."""
 
 import collections
+import json
 import platform
 import re
 
@@ -9,6 +10,8 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 import keras_bert_layers as kbl
+
+from ..fresh_process import run_in_fresh_process
 
 NUM_LAYERS = 3
 # Two halves of the batch go through the layers.
@@ -38,37 +41,82 @@ def optimized_nodes(function):
     return [node for graphs in metadata.function_graphs for node in graphs.post_optimization_graph.node]
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorFlow fuses these with oneDNN, on x86 alone")
-def test_every_dense_layer_and_normalisation_is_one_operation():
-    encoder = kbl.BertEncoder(CONFIG, layers="all+embeddings", combine="mean")
-    encoder.build()
+# Prints what TensorFlow makes of the encoder of `CONFIG` in a process of its own.
+COUNT_OPERATIONS = f"""
+import collections, json
+import tensorflow as tf
+from tensorflow.python.eager import context
+import keras_bert_layers as kbl
+from keras_bert_layers.keras_compatibility import onednn_is_on
 
-    @tf.function
-    def run(mask):
-        outputs = encoder({"input_word_ids": mask, "input_mask": mask})
-        return outputs["encoder_outputs"], outputs["pooled_output"]
+encoder = kbl.BertEncoder({CONFIG}, layers="all+embeddings", combine="mean")
+mask = tf.sequence_mask([5, 9, 2, 2], dtype=tf.int32)
 
-    nodes = optimized_nodes(run)
-    fused = collections.Counter(
-        tuple(name.decode() for name in node.attr["fused_ops"].list.s)
-        for node in nodes
-        if node.op in ("_FusedMatMul", "_MklNativeFusedMatMul")
-    )
+@tf.function
+def run(mask):
+    outputs = encoder({{"input_word_ids": mask, "input_mask": mask}})
+    return outputs["encoder_outputs"], outputs["pooled_output"]
+
+encoder.build()
+context.context().enable_run_metadata()
+run(mask)
+graphs = context.context().export_run_metadata().function_graphs
+nodes = [node for graph in graphs for node in graph.post_optimization_graph.node]
+fused = [
+    "+".join(name.decode() for name in node.attr["fused_ops"].list.s)
+    for node in nodes
+    if node.op in ("_FusedMatMul", "_MklNativeFusedMatMul")
+]
+print(json.dumps({{
+    "onednn": onednn_is_on(),
+    "fused": collections.Counter(fused),
+    "operations": collections.Counter(node.op.replace("_Mkl", "_").replace("Native", "") for node in nodes),
+    "epsilons": [node.attr["epsilon"].f for node in nodes if node.op == "_MklLayerNorm"],
+}}))
+"""
+
+
+def operations_of_a_process(setting, folder):
+    result = run_in_fresh_process(COUNT_OPERATIONS, cwd=folder, variables={"TF_ENABLE_ONEDNN_OPTS": setting})
+    found = json.loads(result.stdout)
+    return found, collections.Counter(found["fused"]), collections.Counter(found["operations"])
+
+
+only_on_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorFlow has oneDNN's fusions on x86 alone")
+
+
+@only_on_x86
+def test_with_onednn_every_dense_layer_and_normalisation_is_one_operation(tmp_path):
+    found, fused, counts = operations_of_a_process("1", tmp_path)
+    assert found["onednn"] is True
     assert fused == {
         # Query, key, value and attention's output, whose residual is also an output of the encoder: it would be copied.
-        ("BiasAdd",): 4 * BLOCKS,
-        ("BiasAdd", "Add"): BLOCKS,  # the feed-forward output with its residual
-        ("BiasAdd", "GeluExact"): BLOCKS,
-        ("BiasAdd", "Tanh"): 1,  # the pooler
+        "BiasAdd": 4 * BLOCKS,
+        "BiasAdd+Add": BLOCKS,  # the feed-forward output with its residual
+        "BiasAdd+GeluExact": BLOCKS,
+        "BiasAdd+Tanh": 1,  # the pooler
     }
-    counts = collections.Counter(node.op.replace("_Mkl", "_").replace("Native", "") for node in nodes)
     assert counts["MatMul"] == counts["BiasAdd"] == counts["Erf"] == 0
     # Scale and mask within the product of queries and keys; the product with the values.
     assert counts["_FusedBatchMatMulV2"] == BLOCKS
     assert counts["BatchMatMulV2"] + counts["_BatchMatMulV2"] == BLOCKS
     assert counts["Transpose"] + counts["_Transpose"] == 0
-    epsilons = [node.attr["epsilon"].f for node in nodes if node.op == "_MklLayerNorm"]
-    assert epsilons == pytest.approx([1e-12] * (2 * BLOCKS + 1))
+    assert found["epsilons"] == pytest.approx([1e-12] * (2 * BLOCKS + 1))
+
+
+@only_on_x86
+def test_without_onednn_dense_layers_have_their_bias_and_the_rest_is_in_few_operations(tmp_path):
+    found, fused, counts = operations_of_a_process("0", tmp_path)
+    assert found["onednn"] is False
+    assert fused == {"BiasAdd": 6 * BLOCKS + 1}
+    assert counts["MatMul"] == counts["BiasAdd"] == 0
+    # Without oneDNN a batch normalisation would transpose, and a GELU with `Erf` is an operation more.
+    assert counts["FusedBatchNormV3"] == counts["_FusedBatchNormEx"] == counts["Transpose"] == counts["Erf"] == 0
+    assert counts["Erfc"] == BLOCKS
+    normalisations = 2 * BLOCKS + 1
+    assert counts["Mean"] == counts["Rsqrt"] == normalisations
+    # The two products of attention, and that of each row with itself.
+    assert counts["BatchMatMulV2"] == 2 * BLOCKS + normalisations
 
 
 def combining_nodes(combine):
