@@ -95,8 +95,8 @@ def spread(seconds):
 
 def _processor():
     try:
-        lines = dict(line.split(":", 1) for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-        lines = {name.strip(): value.strip() for name, value in lines.items()}
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+        lines = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
         # Those that TensorFlow, oneDNN and ONNX Runtime choose their code by.
         known = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile")
         found = [name for name in known if name in lines["flags"].split()]
