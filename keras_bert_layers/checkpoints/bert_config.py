@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import os
 import pathlib
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-from keras_bert_layers.checkpoints.git_lfs import refuse_git_lfs_pointer
+import numpy as np
+
+from keras_bert_layers.checkpoints.directory_names import list_names, names_in
+from keras_bert_layers.checkpoints.json_file import read_json_object
+from keras_bert_layers.local_path import local_path
 
 CONFIG_FILES = ("config.json", "bert_config.json")
 
@@ -30,7 +33,10 @@ SUPPORTED_ACTIVATIONS = (
 )
 
 _REQUIRED_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-_SIZES = (*_REQUIRED_KEYS, "max_position_embeddings", "type_vocab_size")
+# Ids and lengths are int32. Layers are made one by one, and so a claim of 10^9 is not to be followed.
+_LARGEST_SIZES = dict.fromkeys((*_REQUIRED_KEYS, "max_position_embeddings", "type_vocab_size"), 2**31 - 1)
+_LARGEST_SIZES["num_hidden_layers"] = 1000
+_LARGEST_NUMBER = float(np.finfo("float32").max)
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
@@ -81,10 +87,13 @@ class BertConfig:
     pad_token_id: int = 0
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
+        for name, largest in _LARGEST_SIZES.items():
             value = getattr(self, name)
-            if not _is_int(value) or value < 1:
-                raise ValueError(f"`{name}` is expected to be a positive integer. Received: {name}={value!r}.")
+            if not _is_int(value) or not 1 <= value <= largest:
+                raise ValueError(
+                    f"`{name}` is expected to be a positive integer, at most {largest:,}. "
+                    f"Received: {name}={reprlib.repr(value)}."
+                )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 "`hidden_size` is expected to be a multiple of `num_attention_heads`, since the heads share it evenly. "
@@ -93,7 +102,7 @@ class BertConfig:
         if self.hidden_act not in SUPPORTED_ACTIVATIONS:
             raise ValueError(
                 f"`hidden_act` is expected to be one of {', '.join(SUPPORTED_ACTIVATIONS)}. "
-                f"Received: hidden_act={self.hidden_act!r}. "
+                f"Received: hidden_act={reprlib.repr(self.hidden_act)}. "
                 "HuggingFaceEncoder can wrap a TFBertModel with any other activation that transformers has."
             )
         for name in _RATES:
@@ -101,22 +110,22 @@ class BertConfig:
             if not _is_number(value) or not 0 <= value < 1:
                 raise ValueError(
                     f"`{name}` is expected to be a number from 0 to below 1, the share of values that is dropped. "
-                    f"Received: {name}={value!r}."
+                    f"Received: {name}={reprlib.repr(value)}."
                 )
-        if not _is_number(self.initializer_range) or not 0 <= self.initializer_range < math.inf:
+        if not _is_number(self.initializer_range) or not 0 <= self.initializer_range <= _LARGEST_NUMBER:
             raise ValueError(
                 "`initializer_range` is expected to be a finite number of at least 0, a standard deviation. "
-                f"Received: initializer_range={self.initializer_range!r}."
+                f"Received: initializer_range={reprlib.repr(self.initializer_range)}."
             )
-        if not _is_number(self.layer_norm_eps) or not 0 < self.layer_norm_eps < math.inf:
+        if not _is_number(self.layer_norm_eps) or not 0 < self.layer_norm_eps <= _LARGEST_NUMBER:
             raise ValueError(
                 "`layer_norm_eps` is expected to be a finite number above 0. "
-                f"Received: layer_norm_eps={self.layer_norm_eps!r}."
+                f"Received: layer_norm_eps={reprlib.repr(self.layer_norm_eps)}."
             )
         if not _is_int(self.pad_token_id) or not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(
                 f"`pad_token_id` is expected to be an id of the vocabulary, from 0 to {self.vocab_size - 1}. "
-                f"Received: pad_token_id={self.pad_token_id!r}."
+                f"Received: pad_token_id={reprlib.repr(self.pad_token_id)}."
             )
 
     @classmethod
@@ -145,7 +154,7 @@ class BertConfig:
         if missing:
             raise ValueError(
                 f"A BERT configuration is expected to have the keys {', '.join(_REQUIRED_KEYS)}. "
-                f"Missing: {', '.join(missing)}. Received: keys={sorted(values)}. "
+                f"Missing: {', '.join(missing)}. Received: keys={sorted(map(str, values))[:40]}. "
                 "Take the configuration file that belongs to the weights."
             )
         fields = {field.name for field in dataclasses.fields(cls)}
@@ -179,19 +188,8 @@ class BertConfig:
         ...     BertConfig.from_file(directory).hidden_size
         8
         """
-        file = _find_config_file(pathlib.Path(path))
-        refuse_git_lfs_pointer(file)
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                f"{file} is expected to be a JSON file in UTF-8, and it could not be read as one ({error}). "
-                "Copy or download it again."
-            ) from error
-        if not isinstance(values, dict):
-            raise ValueError(
-                f"{file} is expected to hold a JSON object with BERT's sizes. Received: a {type(values).__name__}."
-            )
+        file = _find_config_file(local_path(path, "path"))
+        values = read_json_object(file)
         try:
             return cls.from_dict(values)
         except ValueError as error:
@@ -221,21 +219,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _find_config_file(path: pathlib.Path) -> pathlib.Path:
-    if path.is_dir():
-        for name in CONFIG_FILES:
-            if (path / name).is_file():
-                return path / name
-        raise FileNotFoundError(
-            f"The directory {path} is expected to hold {' or '.join(CONFIG_FILES)}. "
-            f"Received: a directory with {', '.join(sorted(entry.name for entry in path.iterdir())) or 'no files'}. "
-            "Give the directory of one BERT checkpoint."
-        )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"A configuration file, or a directory with one, is expected. Received: path={str(path)!r}, which does not "
-            "exist. Check the path."
-        )
-    return path
+    if not os.path.isdir(path):
+        return path
+    for name in CONFIG_FILES:
+        # Whatever stands there under the name, for `read_json_object` to say what is wrong with it.
+        if os.path.lexists(path / name):
+            return path / name
+    raise FileNotFoundError(
+        f"The directory {path} is expected to hold {' or '.join(CONFIG_FILES)}. "
+        f"Received: a directory with {list_names(names_in(path))}. "
+        "Give the directory of one BERT checkpoint."
+    )
 
 
 def _refuse_other_architectures(values: Mapping[str, Any]) -> None:

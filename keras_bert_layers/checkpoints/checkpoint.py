@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,9 +15,7 @@ from keras_bert_layers.checkpoints.safetensors_reader import read_safetensors
 from keras_bert_layers.checkpoints.source import CHECKPOINT_FILES, CONFIGURATION_FILES, find_checkpoint
 from keras_bert_layers.checkpoints.stored_weight import StoredWeight
 from keras_bert_layers.checkpoints.tfbertmodel_reader import is_tfbertmodel, read_tfbertmodel
-from keras_bert_layers.checkpoints.weight_names import check_weights, expected_shapes
-
-_LAYER = re.compile(r"layer_(\d+)/")
+from keras_bert_layers.checkpoints.weight_names import LAYER, check_weights, expected_shapes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +74,8 @@ def read_checkpoint(
         OSError: If the download fails.
         TypeError: If the source is none of these.
         ValueError: If the checkpoint is not a BERT that this package can run, is damaged, its weights do not fit its
-            configuration, or it has fewer layers than asked for.
+            configuration, or it has fewer layers than asked for; and, when a weight is read, if its numbers are not
+            finite.
 
     Example:
 
@@ -89,7 +87,7 @@ def read_checkpoint(
         source_name = f"the {type(source).__name__} {source.name!r}"
         full_config = BertConfig.from_dict(source.config.to_dict())
         config = _keep_layers(full_config, num_hidden_layers, source_name)
-        stored = read_tfbertmodel(source)
+        stored, others = read_tfbertmodel(source)
     elif isinstance(source, (str, os.PathLike)):
         find = functools.partial(
             find_checkpoint, source, cache_dir=cache_dir, token=token, local_files_only=local_files_only
@@ -101,9 +99,9 @@ def read_checkpoint(
         config = _keep_layers(full_config, num_hidden_layers, source_name)
         if not os.path.isdir(source):
             # A download's directory is named after its commit, and the weights are to come from the same one.
-            stored = read_safetensors(find(CHECKPOINT_FILES, revision=directory.name))
+            stored, others = read_safetensors(find(CHECKPOINT_FILES, revision=directory.name))
         else:
-            stored = read_safetensors(directory)
+            stored, others = read_safetensors(directory)
     else:
         raise TypeError(
             "A directory, the id of a Hugging Face repository, or a TFBertModel in memory is expected. "
@@ -120,9 +118,10 @@ def read_checkpoint(
         for name, weight in stored.items()
         if not _is_left_out(name, config.num_hidden_layers, full_config.num_hidden_layers, has_pooler)
     }
-    expected = expected_shapes(config, has_pooler)
-    check_weights({name: weight.shape for name, weight in wanted.items()}, expected, source_name)
-    return Checkpoint(config, _LazyWeights({name: wanted[name] for name in expected}), has_pooler, source_name)
+    shapes = {name: weight.shape for name, weight in wanted.items()}
+    check_weights(shapes, config, has_pooler, source_name, others)
+    weights = _LazyWeights({name: wanted[name] for name in expected_shapes(config, has_pooler)})
+    return Checkpoint(config, weights, has_pooler, source_name)
 
 
 class _LazyWeights(Mapping[str, np.ndarray]):
@@ -130,7 +129,19 @@ class _LazyWeights(Mapping[str, np.ndarray]):
         self._stored = stored
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._stored[name].read()
+        weight = self._stored[name]
+        array = weight.read()
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Quicker than to look at each number, which is done only where the sum is not finite.
+            total = array.sum()
+        if not np.isfinite(total) and not np.isfinite(array).all():
+            raise ValueError(
+                f"Weights that are finite numbers are expected. Received: {np.sum(~np.isfinite(array)):,} of "
+                f"{array.size:,} numbers NaN or infinite (in float32) in the weight {weight.origin}. The training that "
+                "wrote this checkpoint went wrong, or the file is damaged: take an earlier checkpoint, or copy or "
+                "download it again."
+            )
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored)
@@ -161,6 +172,6 @@ def _keep_layers(config: BertConfig, num_hidden_layers: int | None, source_name:
 def _is_left_out(name: str, kept_layers: int, all_layers: int, has_pooler: bool) -> bool:
     if name.startswith("pooler/"):
         return not has_pooler
-    layer = _LAYER.match(name)
+    layer = LAYER.match(name)
     # Layers above those of the configuration are no part of this BERT and stay in the report.
     return layer is not None and kept_layers < int(layer.group(1)) <= all_layers

@@ -68,11 +68,14 @@ TENSORFLOW_NAMES = {
 # A constant that transformers stored with the weights for some years.
 _NO_WEIGHTS = ("embeddings.position_ids",)
 
-_PYTORCH_NAME = re.compile(r"bert\.(.+)|((?:embeddings|encoder|pooler)\..+)")
-_PYTORCH_LAYER = re.compile(r"(?<=encoder\.layer\.)\d+(?=\.)")
-# TFBertModel puts its own name before `bert/`, which the user may have chosen freely.
-_TENSORFLOW_NAME = re.compile(r"(?:.*/)?bert/((?:embeddings|encoder|pooler)/.+?)(?::\d+)?")
-_TENSORFLOW_LAYER = re.compile(r"(?<=encoder/layer_\._)\d+(?=/)")
+# What torch.compile, FSDP and activation checkpointing put into the name of each module that they wrap.
+_WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_PARTS = ("embeddings", "encoder", "pooler")
+# Every BERT has these two, and what stands before them stands before all its names: `bert.`, `module.`, `0.auto_model.`
+_WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
+_FIRST_LAYER = "encoder.layer.0."
+_PYTORCH_LAYER = re.compile(r"(?<=encoder\.layer\.)(?:0|[1-9][0-9]{0,3})(?=\.)")
+_TENSORFLOW_LAYER = re.compile(r"(?<=encoder/layer_\._)(?:0|[1-9][0-9]{0,3})(?=/)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +94,7 @@ class SortedNames:
 
 
 def sort_names(names: Iterable[str], source_name: str) -> SortedNames:
-    """Sorts the names in a checkpoint of transformers, PyTorch's or TensorFlow's, with `bert` before them or not.
+    """Sorts the names in a checkpoint of transformers, PyTorch's or TensorFlow's, whatever stands before all of them.
 
     Args:
         names: The names in the checkpoint.
@@ -109,15 +112,14 @@ def sort_names(names: Iterable[str], source_name: str) -> SortedNames:
     SortedNames(weights={'pooler/kernel': 'bert.pooler.dense.weight'},
         unexpected=['bert.encoder.scale'], others=['classifier.bias'])
     """
+    names = list(names)
+    prefix = _find_prefix(names, source_name)
     weights: dict[str, str] = {}
     unexpected, others = [], []
     for name in names:
-        inside, canonical = _look_up(name)
+        inside, canonical = _look_up(name, prefix)
         if canonical in weights:
-            raise ValueError(
-                f"Each weight is expected once. Received: both {weights[canonical]!r} and {name!r} in {source_name}. "
-                "Save only one BERT in a checkpoint."
-            )
+            raise _two_names_error(weights[canonical], name, source_name)
         if canonical is not None:
             weights[canonical] = name
         elif inside:
@@ -127,19 +129,47 @@ def sort_names(names: Iterable[str], source_name: str) -> SortedNames:
     return SortedNames(weights, unexpected, others)
 
 
-def _look_up(name: str) -> tuple[bool, str | None]:
+def _find_prefix(names: list[str], source_name: str) -> str:
+    """Finds what stands before PyTorch's names of the one BERT in a checkpoint."""
+    unwrapped = {_WRAPPERS.sub("", name): name for name in names}
+    with_embeddings = {
+        name.removesuffix(_WORD_EMBEDDINGS): original
+        for name, original in unwrapped.items()
+        if name == _WORD_EMBEDDINGS or name.endswith(f".{_WORD_EMBEDDINGS}")
+    }
+    with_layers = {name.partition(_FIRST_LAYER)[0] for name in unwrapped if _FIRST_LAYER in name}
+    berts = [prefix for prefix in with_embeddings if prefix in with_layers]
+    if len(berts) > 1:
+        raise _two_names_error(with_embeddings[berts[0]], with_embeddings[berts[1]], source_name)
+    if berts or with_embeddings:
+        return [*berts, *with_embeddings][0]
+    return "bert." if any(name.startswith("bert.") for name in unwrapped) else ""
+
+
+def _look_up(name: str, prefix: str) -> tuple[bool, str | None]:
     """Says whether a name lies inside the encoder, and which weight it is."""
     if "/" in name:
-        match, table, layer = _TENSORFLOW_NAME.fullmatch(name), TENSORFLOW_NAMES, _TENSORFLOW_LAYER
+        # TFBertModel puts its own name before `bert/`, which the user may have chosen freely.
+        before, bert, inner = name.removesuffix(":0").rpartition("bert/")
+        inside = bool(bert) and before[-1:] in ("", "/") and inner.split("/", 1)[0] in _PARTS
+        table, layer = TENSORFLOW_NAMES, _TENSORFLOW_LAYER
     else:
-        match, table, layer = _PYTORCH_NAME.fullmatch(name), PYTORCH_NAMES, _PYTORCH_LAYER
-    if match is None:
+        unwrapped = _WRAPPERS.sub("", name)
+        inner = unwrapped.removeprefix(prefix)
+        # Beside the parts of a BERT without a name of its own stand those of its heads.
+        inside = unwrapped.startswith(prefix) and (inner.split(".", 1)[0] in _PARTS or prefix.endswith("bert."))
+        table, layer = PYTORCH_NAMES, _PYTORCH_LAYER
+    if not inside or inner in _NO_WEIGHTS:
         return False, None
-    inner_name = match.group(match.lastindex or 0)
-    if inner_name in _NO_WEIGHTS:
-        return False, None
-    number = layer.search(inner_name)
+    number = layer.search(inner)
     if number is None:
-        return True, table.get(inner_name)
-    template = table.get(layer.sub("{}", inner_name))
+        return True, table.get(inner)
+    template = table.get(layer.sub("{}", inner))
     return True, template and template.format(int(number.group()) + 1)
+
+
+def _two_names_error(first: str, second: str, source_name: str) -> ValueError:
+    return ValueError(
+        f"Each weight is expected once. Received: both {first!r} and {second!r} in {source_name}. "
+        "Save only one BERT in a checkpoint."
+    )

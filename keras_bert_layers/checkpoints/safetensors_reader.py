@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from keras_bert_layers.checkpoints.git_lfs import refuse_git_lfs_pointer
+from keras_bert_layers.checkpoints.checkpoint_file import check_file
+from keras_bert_layers.checkpoints.directory_names import list_names, names_in
 from keras_bert_layers.checkpoints.name_tables import sort_names
 from keras_bert_layers.checkpoints.safetensors_index import read_shard_names
 from keras_bert_layers.checkpoints.source import INDEX_FILE, WEIGHTS_FILE, missing_files_error
@@ -18,16 +20,19 @@ from keras_bert_layers.checkpoints.stored_weight import StoredWeight
 logger = logging.getLogger(__name__)
 
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
+# Names, types and shapes of some 100,000 tensors.
+_MAX_HEADER_BYTES = 16 * 2**20
 
 
-def read_safetensors(directory: pathlib.Path) -> dict[str, StoredWeight]:
+def read_safetensors(directory: pathlib.Path) -> tuple[dict[str, StoredWeight], list[str]]:
     """Finds BERT's weights in `model.safetensors`, or in the files that `model.safetensors.index.json` names.
 
     Args:
         directory: The directory.
 
     Returns:
-        The weights by our names. What lies inside the encoder and is no weight of BERT keeps its own name.
+        The weights by our names, where what lies inside the encoder and is no weight of BERT keeps its own name; and
+        the names of what lies outside the encoder.
 
     Raises:
         FileNotFoundError: If there is no weights file, or one that the index names is missing.
@@ -39,11 +44,11 @@ def read_safetensors(directory: pathlib.Path) -> dict[str, StoredWeight]:
     >>> from safetensors.numpy import save_file
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     save_file({"bert.pooler.dense.weight": np.ones((2, 3))}, f"{directory}/model.safetensors")
-    ...     weights = read_safetensors(pathlib.Path(directory))
+    ...     weights, others = read_safetensors(pathlib.Path(directory))
     ...     weights["pooler/kernel"].read().shape
     (3, 2)
     """
-    files: dict[str, Any] = {}
+    files: dict[str, tuple[pathlib.Path, Any]] = {}
     for path in _weight_files(directory):
         handle = _open(path)
         for name in handle.keys():  # noqa: SIM118, a safe_open handle is no mapping
@@ -52,43 +57,45 @@ def read_safetensors(directory: pathlib.Path) -> dict[str, StoredWeight]:
                     f"Each weight is expected in one file. Received: {name!r} twice in {directory}, the second time in "
                     f"{path.name}. Copy or download the checkpoint again."
                 )
-            files[name] = handle
+            files[name] = path, handle
 
     names = sort_names(files, str(directory))
     if names.others:
         logger.debug("Not part of BERT's encoder and not read from %s: %s", directory, ", ".join(sorted(names.others)))
-    stored = {
-        our_name: _stored_weight(files[name], name, our_name, directory) for our_name, name in names.weights.items()
-    }
-    for name in names.unexpected:
-        stored[name] = StoredWeight(
-            tuple(files[name].get_slice(name).get_shape()), functools.partial(_read, files[name], name)
-        )
-    return stored
+    found = names.weights | {name: name for name in names.unexpected}
+    stored = {our_name: _stored_weight(*files[name], name, our_name) for our_name, name in found.items()}
+    return stored, names.others
 
 
 def _weight_files(directory: pathlib.Path) -> list[pathlib.Path]:
-    if (directory / WEIGHTS_FILE).is_file():
+    # Whatever stands there under the name, for `check_file` to say what is wrong with it.
+    if os.path.lexists(directory / WEIGHTS_FILE):
         return [directory / WEIGHTS_FILE]
     index_file = directory / INDEX_FILE
-    if not index_file.is_file():
-        raise missing_files_error(
-            f"The directory {directory}", (WEIGHTS_FILE, INDEX_FILE), [entry.name for entry in directory.iterdir()]
-        )
-    paths = [directory / name for name in read_shard_names(index_file)]
-    missing = [path.name for path in paths if not path.is_file()]
+    if not os.path.lexists(index_file):
+        raise missing_files_error(f"The directory {directory}", (WEIGHTS_FILE, INDEX_FILE), names_in(directory))
+    names = read_shard_names(index_file)
+    missing = [name for name in names if not os.path.lexists(directory / name)]
     if missing:
         raise FileNotFoundError(
             f"The directory {directory} is expected to hold every file that {INDEX_FILE} names. "
-            f"Received: a directory without {', '.join(missing)}. Copy or download these too."
+            f"Received: a directory without {list_names(missing)}. Copy or download these too."
         )
-    return paths
+    return [directory / name for name in names]
 
 
 def _open(path: pathlib.Path) -> Any:
     import safetensors
 
-    refuse_git_lfs_pointer(path)
+    check_file(path)
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    # A longer one than the file is safetensors' own business.
+    if _MAX_HEADER_BYTES < header_bytes < path.stat().st_size:
+        raise ValueError(
+            f"{path} is expected to be a safetensors file with a header of at most {_MAX_HEADER_BYTES:,} bytes. "
+            f"Received: a header of {header_bytes:,} bytes. Save BERT's weights into a file of their own."
+        )
     try:
         return safetensors.safe_open(path, framework="np")
     except safetensors.SafetensorError as error:
@@ -98,24 +105,28 @@ def _open(path: pathlib.Path) -> Any:
         ) from error
 
 
-def _stored_weight(handle: Any, name: str, our_name: str, directory: pathlib.Path) -> StoredWeight:
+def _stored_weight(path: pathlib.Path, handle: Any, name: str, our_name: str) -> StoredWeight:
     entry = handle.get_slice(name)
     dtype, shape = entry.get_dtype(), tuple(entry.get_shape())
     if dtype not in _FLOAT_TYPES:
         raise ValueError(
             f"Weights stored as floating-point numbers are expected ({', '.join(_FLOAT_TYPES)}). "
-            f"Received: {name!r} as {dtype} in {directory}. Quantised checkpoints are not supported: take the original."
+            f"Received: {name!r} as {dtype} in {path}. Quantised checkpoints are not supported: take the original."
         )
     # PyTorch keeps a kernel as [outputs, inputs]; TensorFlow's names are the ones with slashes.
     transposed = our_name.endswith("/kernel") and "/" not in name
     return StoredWeight(
-        shape[::-1] if transposed else shape, functools.partial(_read, handle, name, dtype=dtype, transposed=transposed)
+        shape[::-1] if transposed else shape,
+        functools.partial(_read, handle, name, dtype, transposed),
+        f"{name!r} in {path}",
     )
 
 
-def _read(handle: Any, name: str, dtype: str = "F32", transposed: bool = False) -> np.ndarray:
+def _read(handle: Any, name: str, dtype: str, transposed: bool) -> np.ndarray:
     if dtype == "BF16":
         # NumPy knows no bfloat16 before this import.
         import ml_dtypes  # noqa: F401
     array = handle.get_tensor(name)
-    return np.ascontiguousarray(array.T if transposed else array, dtype=np.float32)
+    # What float32 cannot hold becomes infinite, which `Checkpoint` refuses.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array.T if transposed else array, dtype=np.float32)

@@ -6,11 +6,14 @@ import logging
 import os
 import pathlib
 import re
+import stat
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
+from keras_bert_layers.checkpoints.directory_names import list_names
 from keras_bert_layers.checkpoints.safetensors_index import read_shard_names
+from keras_bert_layers.local_path import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +81,9 @@ def find_checkpoint(
             downloaded before and there is no connection to the server.
         NotADirectoryError: If the source is a file.
         OSError: If the server answers with an error.
-        PermissionError: If the repository is gated, or the token is refused.
-        ValueError: If the repository has no such revision.
+        PermissionError: If the repository is gated, the token is refused, or this account may not read the directory.
+        TypeError: If the source is no str and no path object.
+        ValueError: If the source or `cache_dir` is a URL, or the repository has no such revision.
 
     Example:
 
@@ -88,19 +92,34 @@ def find_checkpoint(
     ...     find_checkpoint(directory) == pathlib.Path(directory)
     True
     """
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(
-            "A directory or the id of a Hugging Face repository is expected, as a str or a path. "
-            f"Received: source={source!r} of type {type(source).__name__}."
-        )
+    directory = local_path(
+        source, "source", "A repository of Hugging Face is given by its id, such as 'google-bert/bert-base-uncased'."
+    )
+    if cache_dir is not None:
+        cache_dir = local_path(cache_dir, "cache_dir")
     name = os.fspath(source)
-    if os.path.isdir(name):
-        return pathlib.Path(name)
-    if os.path.isfile(name):
-        raise NotADirectoryError(
-            f"The directory of a checkpoint is expected. Received: source={name!r}, which is a file. "
-            f"Give the directory that holds it: {os.path.dirname(name) or '.'!r}."
+    if not isinstance(revision, (str, type(None))):
+        raise TypeError(
+            "Expected `revision` to be a branch, tag or commit, as a str, or None. "
+            f"Received: revision={revision!r} of type {type(revision).__name__}."
         )
+    try:
+        mode = directory.stat().st_mode
+    except PermissionError as error:
+        raise PermissionError(
+            f"A directory that this account may read is expected. Received: source={name!r}, {error.strerror}. "
+            "Allow it, with `chmod u+rx` on the directory and those above it, or copy the directory."
+        ) from error
+    except OSError:
+        # There is nothing of this name: it may be a repository.
+        pass
+    else:
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(
+                f"The directory of a checkpoint is expected. Received: source={name!r}, which is a file. "
+                f"Give the directory that holds it: {os.path.dirname(name) or '.'!r}."
+            )
+        return directory
     if not isinstance(source, str) or not _is_repository_id(name):
         raise FileNotFoundError(
             "A directory, or a repository id such as 'google-bert/bert-base-uncased', is expected. "
@@ -137,7 +156,7 @@ def missing_files_error(where: str, expected: Iterable[str], names: Iterable[str
     The directory bert is expected to hold model.safetensors. Received: config.json. ...
     """
     expected = list(expected)
-    received = "none of them" if names is None else ", ".join(names := sorted(names)) or "no files"
+    names = None if names is None else sorted(names)
     way_out = "Give the directory or repository of a BERT in Hugging Face's format."
     if WEIGHTS_FILE in expected:
         for start, reader in _OTHER_WEIGHTS.items():
@@ -149,7 +168,9 @@ def missing_files_error(where: str, expected: Iterable[str], names: Iterable[str
                     "`model.save_pretrained(directory, safe_serialization=True)`, and give that directory."
                 )
                 break
-    return FileNotFoundError(f"{where} is expected to hold {' or '.join(expected)}. Received: {received}. {way_out}")
+    return FileNotFoundError(
+        f"{where} is expected to hold {' or '.join(expected)}. Received: {list_names(names)}. {way_out}"
+    )
 
 
 def _is_repository_id(name: str) -> bool:

@@ -15,13 +15,15 @@ class StoredWeight:
     Args:
         shape: Shape of the array that `read` returns.
         read: Reads the values, as float32 and with kernels as `[inputs, outputs]`.
+        origin: Its own name and where it is, for messages.
 
     Example:
 
-    >>> weight = StoredWeight((2, 3), lambda: np.zeros((2, 3), "float32"))
+    >>> weight = StoredWeight((2, 3), lambda: np.zeros((2, 3), "float32"), "'w' in zeros")
     >>> weight.shape, weight.read().shape
     ((2, 3), (2, 3))
     """
 
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
+    origin: str

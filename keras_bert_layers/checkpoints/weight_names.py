@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from keras_bert_layers.checkpoints.bert_config import BertConfig
 
 Shape = tuple[int, ...]
 
 _NAMES_PER_LIST = 10
+_NAME_LENGTH = 200
+
+# Our name of a weight in an encoder layer.
+LAYER = re.compile(r"layer_([0-9]{1,4})/")
 
 
 def expected_shapes(config: BertConfig, pooler: bool) -> dict[str, Shape]:
@@ -62,21 +67,37 @@ def expected_shapes(config: BertConfig, pooler: bool) -> dict[str, Shape]:
     return shapes
 
 
-def check_weights(found_shapes: Mapping[str, Shape], expected: Mapping[str, Shape], source_name: str) -> None:
+def check_weights(
+    found_shapes: Mapping[str, Shape], config: BertConfig, pooler: bool, source_name: str, others: Sequence[str] = ()
+) -> None:
     """Checks that a source holds exactly the weights that its configuration asks for.
 
     Args:
         found_shapes: Shapes by name, as the source has them.
-        expected: Shapes by name, from `expected_shapes`.
+        config: The `BertConfig`.
+        pooler: Whether the pooler's weights are among them.
         source_name: What the error calls the source, such as the path of the file.
+        others: Names in the source that belong to no BERT, which help to see what it is.
 
     Raises:
-        ValueError: If weights are missing, unexpected or of another shape; one message lists them all.
+        ValueError: If there are fewer layers than the configuration says, or weights are missing, unexpected or of
+            another shape; one message lists them all.
 
     Example:
 
-    >>> check_weights({"pooler/bias": (8,)}, {"pooler/bias": (8,)}, "model.safetensors")
+    >>> config = BertConfig(num_hidden_layers=1)
+    >>> check_weights(expected_shapes(config, pooler=True), config, True, "model.safetensors")
     """
+    start = f"The weights in {source_name} are expected to be those of the BERT that its configuration describes. "
+    end = "\nTake the configuration and the weights from the same BERT checkpoint."
+    layers = {match.group(1) for name in found_shapes if (match := LAYER.match(name))}
+    # Before a name is made of each layer that the configuration claims.
+    if len(layers) < config.num_hidden_layers:
+        raise ValueError(
+            f"{start}Received: num_hidden_layers={config.num_hidden_layers} in the configuration, and weights of "
+            f"{len(layers)} layers.{_list('of other parts', others)}{end}"
+        )
+    expected = expected_shapes(config, pooler)
     missing = [name for name in expected if name not in found_shapes]
     unexpected = [name for name in found_shapes if name not in expected]
     misshapen = [
@@ -86,10 +107,8 @@ def check_weights(found_shapes: Mapping[str, Shape], expected: Mapping[str, Shap
     ]
     if missing or unexpected or misshapen:
         raise ValueError(
-            f"The weights in {source_name} are expected to be those of the BERT that its configuration describes. "
-            f"Received:{_list('missing', missing)}{_list('unexpected', unexpected)}"
-            f"{_list('of another shape', misshapen)}"
-            "\nTake the configuration and the weights from the same BERT checkpoint."
+            f"{start}Received:{_list('missing', missing)}{_list('unexpected', unexpected)}"
+            f"{_list('of another shape', misshapen)}{_list('of other parts', others) if missing else ''}{end}"
         )
 
 
@@ -97,6 +116,6 @@ def _list(title: str, entries: Iterable[str]) -> str:
     entries = list(entries)
     if not entries:
         return ""
-    shown = "".join(f"\n    {entry}" for entry in entries[:_NAMES_PER_LIST])
+    shown = "".join(f"\n    {entry[:_NAME_LENGTH]}" for entry in entries[:_NAMES_PER_LIST])
     rest = len(entries) - _NAMES_PER_LIST
     return f"\n  {len(entries)} {title}:{shown}" + (f"\n    ... and {rest} more" if rest > 0 else "")

@@ -60,13 +60,19 @@ def test_supported_activations_are_those_of_transformers_that_keras_has():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"hidden_size": 0}, "`hidden_size` is expected to be a positive integer. Received: hidden_size=0."),
-        ({"vocab_size": "30"}, "`vocab_size` is expected to be a positive integer. Received: vocab_size='30'."),
-        ({"num_hidden_layers": True}, "positive integer. Received: num_hidden_layers=True."),
-        ({"num_hidden_layers": 0}, "positive integer. Received: num_hidden_layers=0."),
-        ({"intermediate_size": 1.5}, "positive integer. Received: intermediate_size=1.5."),
-        ({"max_position_embeddings": -1}, "positive integer. Received: max_position_embeddings=-1."),
-        ({"type_vocab_size": None}, "positive integer. Received: type_vocab_size=None."),
+        ({"hidden_size": 0}, "`hidden_size` is expected to be a positive integer, at most .* Received: hidden_size=0."),
+        (
+            {"vocab_size": "30"},
+            "`vocab_size` is expected to be a positive integer, at most .* Received: vocab_size='30'.",
+        ),
+        ({"vocab_size": 2**31}, "at most 2,147,483,647. Received: vocab_size=2147483648."),
+        ({"num_hidden_layers": 10**6}, "at most 1,000. Received: num_hidden_layers=1000000."),
+        ({"num_hidden_layers": [0] * 10**6}, r"Received: num_hidden_layers=\[0, 0, 0, 0, 0, 0, ...\]."),
+        ({"num_hidden_layers": True}, "positive integer, at most .* Received: num_hidden_layers=True."),
+        ({"num_hidden_layers": 0}, "positive integer, at most .* Received: num_hidden_layers=0."),
+        ({"intermediate_size": 1.5}, "positive integer, at most .* Received: intermediate_size=1.5."),
+        ({"max_position_embeddings": -1}, "positive integer, at most .* Received: max_position_embeddings=-1."),
+        ({"type_vocab_size": None}, "positive integer, at most .* Received: type_vocab_size=None."),
         ({"num_attention_heads": 5}, "multiple of `num_attention_heads`.*hidden_size=8, num_attention_heads=5."),
         ({"hidden_act": "gelu_10"}, "one of gelu, .*tanh. Received: hidden_act='gelu_10'.*HuggingFaceEncoder"),
         ({"hidden_act": ["gelu"]}, r"Received: hidden_act=\['gelu'\]"),
@@ -75,6 +81,9 @@ def test_supported_activations_are_those_of_transformers_that_keras_has():
         ({"attention_probs_dropout_prob": None}, "Received: attention_probs_dropout_prob=None."),
         ({"hidden_dropout_prob": float("nan")}, "Received: hidden_dropout_prob=nan."),
         ({"initializer_range": -1}, "at least 0, a standard deviation. Received: initializer_range=-1."),
+        ({"initializer_range": 10**400}, "at least 0, a standard deviation. Received: initializer_range=1000.*0000"),
+        ({"layer_norm_eps": 10**400}, "above 0. Received: layer_norm_eps=1000.*0000"),
+        ({"layer_norm_eps": float("inf")}, "above 0. Received: layer_norm_eps=inf"),
         ({"layer_norm_eps": 0}, "above 0. Received: layer_norm_eps=0."),
         ({"layer_norm_eps": "1e-12"}, "above 0. Received: layer_norm_eps='1e-12'."),
         ({"pad_token_id": 30}, "from 0 to 29. Received: pad_token_id=30."),
@@ -119,8 +128,8 @@ def test_a_missing_size_is_not_guessed(tmp_path, key):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "JSON file in UTF-8, and it could not be read.*Copy or download it again"),
-        ("[]", "JSON object with BERT's sizes. Received: a list."),
+        ("{", "JSON file, and it could not be read.*Copy or download it again"),
+        ("[]", "expected to hold a JSON object. Received: a list."),
         ('{"model_type": "albert"}', "cannot be used.*model_type='albert'"),
         ("version https://git-lfs.github.com/spec/v1\n", "Received: a Git LFS pointer.*git lfs pull"),
     ],
@@ -133,7 +142,9 @@ def test_an_unusable_file_is_named(tmp_path, content, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is expected. Received: path='.*nothing.json', which does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nothing.json is expected to be a file. Received: no such file. Check"
+    ):
         BertConfig.from_file(tmp_path / "nothing.json")
     (tmp_path / "vocab.txt").touch()
     with pytest.raises(FileNotFoundError, match=r"config.json or bert_config.json. Received: .* vocab.txt. Give"):

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 
 import ml_dtypes
 import numpy as np
@@ -43,7 +44,7 @@ def assert_holds(checkpoint, tensors):
     assert all(array.dtype == np.float32 and array.flags.c_contiguous for array in weights.values())
 
 
-@pytest.mark.parametrize("prefix", ["", "bert."])
+@pytest.mark.parametrize("prefix", ["", "bert.", "module._orig_mod.bert.", "0.auto_model."])
 @pytest.mark.parametrize(("scale", "shift"), [("weight", "bias"), ("gamma", "beta")])
 @pytest.mark.parametrize("pooler", [True, False])
 def test_each_way_of_naming(tmp_path, prefix, scale, shift, pooler):
@@ -171,7 +172,7 @@ def test_a_git_lfs_pointer(tmp_path):
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("size", [0, 5, 200, -1])
+@pytest.mark.parametrize("size", [5, 200, -1])
 def test_a_truncated_file(tmp_path, size):
     file = write_checkpoint(tmp_path, pytorch_tensors()) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:size])
@@ -219,11 +220,43 @@ def test_one_weight_under_two_names(tmp_path):
         read_checkpoint(tmp_path)
 
 
+def test_heads_that_are_called_as_parts_of_bert(tmp_path):
+    heads = {
+        "pooler.dense.weight": np.zeros((2, 8), "float32"),
+        "pooler.dense.bias": np.zeros(2, "float32"),
+        "encoder.layer.0.output.dense.weight": np.zeros((2, 8), "float32"),
+        "embeddings.extra": np.zeros(2, "float32"),
+    }
+    assert_holds(read_checkpoint(write_checkpoint(tmp_path, pytorch_tensors("bert.") | heads)), pytorch_tensors())
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(np.nan, "float32"), (np.inf, "float16"), (-np.inf, ml_dtypes.bfloat16), (1e300, "float64")]
+)
+def test_numbers_that_are_not_finite(tmp_path, value, dtype):
+    tensors = {name: array.astype(dtype) for name, array in pytorch_tensors().items()}
+    name = "encoder.layer.1.output.dense.weight"
+    tensors[name][3, 5] = value
+    write_checkpoint(tmp_path, tensors)
+    message = rf"Received: 1 of 96 numbers NaN or infinite \(in float32\) in the weight '{name}' in .*model.safetensors"
+    with pytest.raises(ValueError, match=message):
+        dict(read_checkpoint(tmp_path).weights)
+    # Of a layer that is left out nothing is read.
+    dict(read_checkpoint(tmp_path, num_hidden_layers=1).weights)
+
+
+def test_finite_numbers_whose_sum_is_not(tmp_path):
+    tensors = pytorch_tensors() | {"embeddings.LayerNorm.bias": np.full(8, 3e38, "float32")}
+    assert_holds(read_checkpoint(write_checkpoint(tmp_path, tensors)), tensors)
+
+
 def test_quantised_weights(tmp_path):
     tensors = pytorch_tensors()
     name = "encoder.layer.0.attention.self.query.weight"
     write_checkpoint(tmp_path, tensors | {name: tensors[name].astype("int8")})
-    with pytest.raises(ValueError, match=rf"floating-point numbers are expected.*Received: '{name}' as I8 in "):
+    with pytest.raises(
+        ValueError, match=rf"floating-point numbers are expected.*Received: '{name}' as I8 in .*model.safetensors"
+    ):
         read_checkpoint(tmp_path)
 
 
@@ -240,6 +273,46 @@ def test_weights_that_do_not_fit_the_configuration(tmp_path):
     assert "10 of another shape:" in message
     assert "embeddings/token_type_embeddings [1, 8] instead of [2, 8]" in message
     assert "layer_1/feed_forward/intermediate/kernel [8, 12] instead of [8, 11]" in message
+
+
+@pytest.mark.parametrize("layers", [4, 1000])
+def test_more_layers_in_the_configuration_than_in_the_file(tmp_path, layers):
+    write_checkpoint(tmp_path, pytorch_tensors() | {"my.head": np.ones(1)}, num_hidden_layers=layers)
+    with pytest.raises(ValueError, match=f"The weights in {tmp_path} are expected") as caught:
+        read_checkpoint(tmp_path)
+    assert f"num_hidden_layers={layers} in the configuration, and weights of 3 layers." in str(caught.value)
+    assert "1 of other parts:\n    my.head\n" in str(caught.value)
+    # The layers that are there can be had.
+    assert read_checkpoint(tmp_path, num_hidden_layers=3).config.num_hidden_layers == 3
+
+
+def test_names_that_no_bert_has_are_shown(tmp_path):
+    tensors = {f"backbone.{name}".replace("encoder.layer", "blocks"): a for name, a in pytorch_tensors().items()}
+    with pytest.raises(ValueError, match="weights of 0 layers") as caught:
+        read_checkpoint(write_checkpoint(tmp_path, tensors))
+    assert "48 of other parts:\n    backbone.blocks.0.attention" in str(caught.value)
+
+
+def test_a_header_of_more_names_than_any_model_has(tmp_path):
+    write_config(tmp_path)
+    entry = '"%07d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    header = ("{" + ",".join(entry % number for number in range(300_000)) + "}").encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match=r"safetensors file with a header of at most 16,777,216 bytes. Received: a"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("nothing")])
+@pytest.mark.parametrize(
+    "file",
+    ["config.json", "model.safetensors", "model.safetensors.index.json", "model-00002-of-00003.safetensors"],
+)
+def test_what_stands_in_place_of_a_file_is_named(tmp_path, file, make):
+    write_sharded_checkpoint(tmp_path, pytorch_tensors())
+    (tmp_path / file).unlink(missing_ok=True)
+    make(tmp_path / file)
+    with pytest.raises((FileNotFoundError, ValueError), match=f"{tmp_path / file} is expected to be a file. Received"):
+        read_checkpoint(tmp_path)
 
 
 def test_relative_positions_are_refused_before_the_weights_are_looked_for(tmp_path):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import keras_bert_layers
 from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
 from keras_bert_layers.checkpoints.source import CHECKPOINT_FILES, CONFIGURATION_FILES, TOKENIZER_FILES, find_checkpoint
 
@@ -182,7 +183,7 @@ def test_a_copied_cache_without_notes_serves_offline(server):
     assert find_checkpoint(REPOSITORY, TOKENIZER_FILES, local_files_only=True) == directory
 
 
-@pytest.mark.parametrize("source", ["", ".", "./bert", "a/b/c", "/no/such/place", "~/bert", "two words", "a--b/c"])
+@pytest.mark.parametrize("source", [".", "./bert", "a/b/c", "/no/such/place", "~/bert", "two words", "a--b/c"])
 def test_what_is_neither_a_directory_nor_a_repository_id(source, tmp_path, monkeypatch):
     if source == ".":
         source = str(tmp_path / "absent")
@@ -215,8 +216,45 @@ def test_a_file_is_no_directory(tmp_path):
 
 
 def test_another_type():
-    with pytest.raises(TypeError, match=r"is expected, as a str or a path. Received: source=3 of type int"):
+    with pytest.raises(TypeError, match=r"Expected `source` to be a path, as a str .*Received: source=3 of type int"):
         find_checkpoint(3)
+
+
+@pytest.mark.parametrize("source", ["gs://bucket/bert", "https://huggingface.co/google-bert/bert-base-uncased"])
+def test_a_url_is_no_source_and_no_cache(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.makedirs(source)
+    for make in (str, pathlib.Path):
+        with pytest.raises(
+            ValueError, match=r"`source` to be a path on this machine. Received: source='.*which is a URL.*by its id"
+        ):
+            read_checkpoint(make(source))
+    with pytest.raises(ValueError, match=r"Expected `cache_dir` to be a path on this machine. Received: cache_dir='"):
+        read_checkpoint(REPOSITORY, cache_dir=source)
+
+
+def test_arguments_of_another_type(tmp_path):
+    with pytest.raises(TypeError, match=r"`revision` to be a branch.* Received: revision=5 of type int"):
+        find_checkpoint(tmp_path, revision=5)
+    with pytest.raises(TypeError, match=r"`cache_dir` to be a path.* Received: cache_dir=5 of type int"):
+        find_checkpoint(tmp_path, cache_dir=5)
+
+
+def test_a_directory_that_may_not_be_entered(tmp_path):
+    directory = tmp_path / "closed" / "bert"
+    directory.mkdir(parents=True)
+    user = os.geteuid()
+    directory.parent.chmod(0)
+    if user == 0:
+        # The superuser may enter every directory.
+        os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError, match=r"may read is expected. Received: source='.*chmod u.rx"):
+            find_checkpoint(directory)
+    finally:
+        os.seteuid(user)
+        directory.parent.chmod(0o700)
+    assert find_checkpoint(directory) == directory
 
 
 def test_a_gated_repository(hub_in_this_process, files):
@@ -276,7 +314,10 @@ def test_another_model_is_refused_before_its_weights_are_downloaded(hub_in_this_
 
 
 SCRIPT = """
-import json, sys
+import json, sys, types
+# Without the package's own __init__, which takes seconds to import TensorFlow.
+sys.modules["keras_bert_layers"] = package = types.ModuleType("keras_bert_layers")
+package.__path__ = [sys.argv.pop(1)]
 from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
 from keras_bert_layers.checkpoints.source import find_checkpoint
 
@@ -296,7 +337,11 @@ def run_script(arguments, **variables):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     environment |= {"NO_PROXY": "127.0.0.1", "PYTHONPATH": os.pathsep.join(sys.path), **variables}
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SCRIPT, *keras_bert_layers.__path__, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])

@@ -78,6 +78,13 @@ def test_weights_are_read_when_asked_for(tiny_tfbertmodel):
     np.testing.assert_array_equal(checkpoint.weights["pooler/bias"], before + 1)
 
 
+def test_numbers_that_are_not_finite(tiny_tfbertmodel):
+    tiny_tfbertmodel.bert.pooler.dense.bias.assign(np.full(8, np.nan))
+    message = r"Received: 8 of 8 numbers NaN .* in the weight '.*pooler/dense/bias:0' in the TFBertModel 'tf_bert_model"
+    with pytest.raises(ValueError, match=message):
+        dict(read_checkpoint(tiny_tfbertmodel).weights)
+
+
 def test_a_configuration_that_cannot_run_is_refused():
     model = transformers.TFBertModel(transformers.BertConfig(**SIZES, is_decoder=True, add_cross_attention=True))
     with pytest.raises(ValueError, match=r"Only an encoder is expected.*Received: is_decoder=True"):
