@@ -1,3 +1,4 @@
+import warnings
 from typing import Any
 
 import keras
@@ -6,8 +7,10 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.text.packing import check_room
 from keras_bert_layers.text.texts import plain_texts
 
+TYPES_OF_CHECKPOINTS = 2
 OUTPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 
 
@@ -31,20 +34,29 @@ class TextLayer(keras.layers.Layer):
         refuse_legacy_tensors(self, inputs)
         segments = self._segments(inputs)
         texts = segments if isinstance(segments, tuple) else (segments,)
+        check_room(len(texts), self.sequence_length)
+        if len(texts) > TYPES_OF_CHECKPOINTS:
+            warnings.warn(
+                f"{len(texts)} segments get the type ids 0 to {len(texts) - 1}. BERT's checkpoints have "
+                f"{TYPES_OF_CHECKPOINTS} types and fail on others: join texts, or lower the ids before the encoder, "
+                "ids['input_type_ids'] = keras.ops.minimum(ids['input_type_ids'], 1).",
+                stacklevel=2,
+            )
         self._ranks_of_texts.add(tuple(len(text.shape) for text in texts))
         return super().__call__(segments, *args, **kwargs)
 
     def number_of_texts(self) -> int:
-        """Says whether the layer was called on texts (1), on pairs (2) or on more segments; before any call, 1.
+        """Says whether the layer was called on texts (1) or on pairs (2); before any call, 1.
 
         Raises:
-            ValueError: if it was called on both.
+            ValueError: if it was called on both, or on more segments.
         """
         counts = {len(ranks) for ranks in self._ranks_of_texts}
-        if len(counts) > 1:
+        if len(counts) > 1 or max(counts, default=1) > 2:
+            called = "single texts and on pairs" if counts == {1, 2} else f"{max(counts)} segments"
             raise ValueError(
-                f"{type(self).__name__} was called on single texts and on pairs, so that it cannot say which of the "
-                "two an export is to take. Give a functional model in its place: "
+                f"An export takes single texts or pairs, and {type(self).__name__} was called on {called}. Give a "
+                "functional model of your texts in its place: "
                 "keras.Model((text_a, text_b), preprocessor((text_a, text_b))) with inputs "
                 "keras.Input(shape=(), dtype='string')."
             )
@@ -154,18 +166,16 @@ def _is_sparse(value: Any) -> bool:
     return isinstance(value, tf.SparseTensor) or getattr(value, "sparse", False)
 
 
-def check_sequence_length(sequence_length: Any, limit: int | None = None) -> int:
+def check_sequence_length(sequence_length: Any, limit: int | None = None, name: str = "sequence_length") -> int:
     """Checks that a sequence can hold [CLS], a word piece and [SEP], and is no longer than the model's limit."""
     upper = "" if limit is None else f" to {limit}, the number of positions of the checkpoint"
     if isinstance(sequence_length, bool) or not isinstance(sequence_length, (int, np.integer)):
-        raise TypeError(
-            f"Expected `sequence_length` to be an int from 3{upper}. Received: sequence_length={sequence_length!r}."
-        )
+        raise TypeError(f"Expected `{name}` to be an int from 3{upper}. Received: {name}={sequence_length!r}.")
     if sequence_length < 3 or (limit is not None and sequence_length > limit):
         too_long = sequence_length >= 3
         windows = " For longer documents: long_documents=True and a WindowedEncoder." if too_long else ""
         raise ValueError(
-            f"Expected `sequence_length` to be at least 3, for [CLS], a word piece and [SEP]{upper and ', and at most'}"
-            f"{upper.removeprefix(' to')}. Received: sequence_length={sequence_length}.{windows}"
+            f"Expected `{name}` to be at least 3, for [CLS], a word piece and [SEP]{upper and ', and at most'}"
+            f"{upper.removeprefix(' to')}. Received: {name}={sequence_length}.{windows}"
         )
     return int(sequence_length)

@@ -30,7 +30,7 @@ def plain_texts(texts: Any, name: str, owner: str) -> Any:
     """
     if isinstance(texts, (str, bytes)):
         texts = [texts]
-    elif hasattr(texts, "to_numpy"):
+    elif hasattr(texts, "to_numpy") and hasattr(texts, "shape"):
         if len(texts.shape) != 1:
             raise TypeError(
                 f"{owner} expects one column of texts. Received: {name} of type {type(texts).__name__} with shape "
