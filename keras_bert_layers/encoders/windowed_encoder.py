@@ -81,8 +81,8 @@ class WindowedEncoder(LayerwiseEncoder):
     | `window_mask` | `[batch, windows]` bool | true on windows that exist; a document has at least one |
     | `window_positions` | `[batch, windows, width]` int32 | the document's column of each token; 0 at padding |
 
-    Type ids go with their tokens. A pair is cut as one run of pieces. With `repeat_first_segment=True` its second segment
-    alone is cut, and the first stands in each window, as question answering needs it (Devlin et al. 2019, section 4.2):
+    Type ids go with their tokens. A pair is cut as one run of pieces. With `repeat_first_segment=True` its second
+    segment alone is cut, and the first stands in each window, as for questions (Devlin et al. 2019, section 4.2):
 
     \([CLS]\; q_1 \dots q_a\; [SEP]\; c_{ks+1} \dots c_{ks+m}\; [SEP]\) with \(m = \mathrm{window} - a - 3\)
 
