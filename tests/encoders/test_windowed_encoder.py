@@ -44,6 +44,7 @@ LONG = {"window": 128, "stride": 32, "max_windows": 32}
 SMALL = {"window": 12, "stride": 4, "max_windows": 40}
 SMALL_LENGTHS = (40, 0, 12, 13, 1, 5, 27)
 MERGES = ("max_context", "mean", None)
+ONE_LAYER = {**SIZES, "num_hidden_layers": 1}
 
 
 def bert(positions=POSITIONS, seed=0, sizes=SIZES, **arguments):
@@ -222,37 +223,41 @@ class TestStitching:
             assert_stitched(outputs, expected)
             assert np.all(np.any(outputs["sequence_output"].numpy()[0, :2002], axis=-1))
             assert not outputs["sequence_output"].numpy()[~expected["mask"]].any()
-            assert_stitched(as_graph(lambda values, windowed=windowed: windowed(values))(ids), expected)
+            if kind == "bert":
+                # The graphs of the others run in `TestExport`.
+                assert_stitched(as_graph(lambda values, windowed=windowed: windowed(values))(ids), expected)
 
-    @pytest.mark.parametrize("merge", ["max_context", "mean"])
     @pytest.mark.parametrize(
         "combine",
         ["stack", "concat", "max", "last", "attention", LayerCombination("weighted", layer_norm=True)],
         ids=lambda combine: getattr(combine, "mode", combine),
     )
-    def test_each_combination(self, combine, merge):
+    def test_each_combination(self, combine):
         encoder = bert(layers=[0, 3, 1], combine=combine, pooler=False)
         if encoder.combination.weights:
             randomize(encoder.combination.weights, 5)
         ids = make_ids(SMALL_LENGTHS, 42)
-        outputs = WindowedEncoder(encoder, merge=merge, **SMALL)(ids)
-        assert_stitched(outputs, stitch(encoder, ids, merge, **SMALL))
+        documents = run_alone(encoder, ids, **SMALL)
+        for merge in ("max_context", "mean"):
+            outputs = WindowedEncoder(encoder, merge=merge, **SMALL)(ids)
+            assert_stitched(outputs, stitch(encoder, ids, merge, documents, **SMALL))
 
-    @pytest.mark.parametrize("merge", ["max_context", "mean"])
     @pytest.mark.parametrize(("window", "stride"), [(3, 0), (4, 1), (7, 4), (12, 0), (12, 5), (12, 9), (24, 17)])
-    def test_each_size_of_windows(self, window, stride, merge):
+    def test_each_size_of_windows(self, window, stride):
         """Layer 0 depends on a token and its place in the window alone, and so tells where each state came from."""
-        encoder = bert(layers=0, sizes={**SIZES, "num_hidden_layers": 1}, pooler=False)
+        encoder = bert(layers=0, sizes=ONE_LAYER, pooler=False)
         ids = make_ids((0, 1, 2, 3, 4, 12, 13, 14, 21, 22, 23, 24, 31, 45), 45)
         windows = {"window": window, "stride": stride, "max_windows": 100}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            outputs = WindowedEncoder(encoder, merge=merge, **windows)(ids)
-        assert_stitched(outputs, stitch(encoder, ids, merge, **windows))
+        documents = run_alone(encoder, ids, **windows)
+        for merge in ("max_context", "mean"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                outputs = WindowedEncoder(encoder, merge=merge, **windows)(ids)
+            assert_stitched(outputs, stitch(encoder, ids, merge, documents, **windows))
 
     def test_a_short_last_window_loses_to_a_long_one(self):
         """What the 0.01 * length of run_squad.py does."""
-        encoder = bert(positions=256, layers=0, sizes={**SIZES, "num_hidden_layers": 1}, pooler=False)
+        encoder = bert(positions=256, layers=0, sizes=ONE_LAYER, pooler=False)
         windows = {"window": 252, "stride": 100, "max_windows": 9}
         # Pieces 1 to 250 and 151 to 298. Left and right alone would give piece 201 to the second: 50 to 49.
         assert [run_squad_best(cut(300, **windows), column) for column in (200, 201, 202)] == [0, 0, 1]
@@ -344,9 +349,8 @@ class TestRepeatedFirstSegment:
     PAIRS = ((3, 40), (0, 30), (6, 12), (2, None), (20, None), (3, 4), (5, 0))
     WINDOWS: ClassVar = {"window": 12, "stride": 2, "max_windows": 40, "repeat_first_segment": True}
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_is_the_encoder_on_each_window(self, kind, make):
-        encoder = make(kind, layers=[3, 1])
+    def test_is_the_encoder_on_each_window(self):
+        encoder = bert(layers=[1, 0], sizes=ONE_LAYER)
         ids = pair_ids(self.PAIRS, 50)
         documents = run_alone(encoder, ids, **self.WINDOWS)
         assert [len(windows) for windows in documents] == [10, 4, 10, 1, 3, 1, 1]
@@ -360,16 +364,17 @@ class TestRepeatedFirstSegment:
 
     @pytest.mark.parametrize(("window", "stride"), [(12, 0), (12, 5), (24, 14), (16, 1)])
     def test_each_size_of_windows(self, window, stride):
-        encoder = bert(layers=0, sizes={**SIZES, "num_hidden_layers": 1}, pooler=False)
+        encoder = bert(layers=0, sizes=ONE_LAYER, pooler=False)
         windows = {"window": window, "stride": stride, "max_windows": 100, "repeat_first_segment": True}
         longest = window - 2 - stride - 2
         ids = pair_ids([(first, second) for first in {0, 1, longest} for second in (0, 1, 5, 9, 40)], 70)
+        documents = run_alone(encoder, ids, **windows)
         for merge in ("max_context", "mean"):
             outputs = WindowedEncoder(encoder, merge=merge, **windows)(ids)
-            assert_stitched(outputs, stitch(encoder, ids, merge, **windows))
+            assert_stitched(outputs, stitch(encoder, ids, merge, documents, **windows))
 
     def test_single_texts_are_cut_as_without(self):
-        encoder = bert(layers=[2])
+        encoder = bert(layers=[1], sizes=ONE_LAYER)
         ids = pair_ids([(40, None), (3, None), (11, None)], 42)
         for merge in MERGES:
             windows = {"window": 12, "stride": 4, "merge": merge}
@@ -422,23 +427,23 @@ class TestRepeatedFirstSegment:
             values = np.where(mask[..., None] if name == "offsets" else mask, values, 0)
             np.testing.assert_array_equal(values[exists], expected[key])
 
-    @pytest.mark.parametrize("sequence", [None, 50])
-    def test_xla_and_shapes(self, sequence):
+    @pytest.mark.parametrize(("merge", "sequence"), [("max_context", None), (None, 50)])
+    def test_xla_and_shapes(self, merge, sequence):
         ids = pair_ids(self.PAIRS[:3], 50)
         specs = {name: tf.TensorSpec((None, sequence), tf.int32) for name in TFHUB_NAMES}
-        for merge in ("max_context", None):
-            windowed = WindowedEncoder(bert(layers=[1], combine="sum"), merge=merge, **self.WINDOWS)
-            outputs = windowed(ids)
-            compiled = tf.function(lambda x, w=windowed: w(x), input_signature=[specs], jit_compile=True)
-            assert_equal(compiled(tensors(ids)), outputs, 1e-5)
-            symbolic = functional(windowed, sequence).output
-            for name, output in outputs.items():
-                sizes = zip(symbolic[name].shape, output.shape, strict=True)
-                assert all(size in (None, actual) for size, actual in sizes), name
+        encoder = bert(layers=[1], combine="sum", sizes=ONE_LAYER)
+        windowed = WindowedEncoder(encoder, merge=merge, **{**self.WINDOWS, "max_windows": 11})
+        outputs = windowed(ids)
+        compiled = tf.function(lambda values: windowed(values), input_signature=[specs], jit_compile=True)
+        assert_equal(compiled(tensors(ids)), outputs, 1e-5)
+        symbolic = functional(windowed, sequence).output
+        for name, output in outputs.items():
+            sizes = zip(symbolic[name].shape, output.shape, strict=True)
+            assert all(size in (None, actual) for size, actual in sizes), name
 
     def test_what_is_cut(self):
         """Three windows hold 12 + 2 * (12 - 1 - 5 - 2) tokens of the first pair and more of the second."""
-        encoder = bert(layers=[2])
+        encoder = bert(layers=[1], sizes=ONE_LAYER)
         windows = {**self.WINDOWS, "max_windows": 3}
         ids = pair_ids([(3, 40), (0, 40), (3, 12), (5, None)], 60)
         for merge in ("max_context", "mean"):
@@ -450,7 +455,7 @@ class TestRepeatedFirstSegment:
             np.testing.assert_array_equal(outputs["sequence_output"]._keras_mask, outputs["mask"])
 
     def test_a_first_segment_without_room_in_the_windows(self):
-        windowed = WindowedEncoder(bert(layers=[2]), **self.WINDOWS)
+        windowed = WindowedEncoder(bert(layers=0, sizes=ONE_LAYER), **self.WINDOWS)
         for run in (windowed, as_graph(lambda values: windowed(values))):
             with pytest.raises(tf.errors.InvalidArgumentError, match="first segments of at most 8 tokens, with .CLS."):
                 run(pair_ids([(3, 4), (7, 3)], 20))
@@ -459,7 +464,7 @@ class TestRepeatedFirstSegment:
             run(pair_ids([(3, 4), (7, 2)], 20))
 
     def test_type_ids_are_required(self):
-        windowed = WindowedEncoder(bert(), **self.WINDOWS)
+        windowed = WindowedEncoder(bert(sizes=ONE_LAYER), **self.WINDOWS)
         with pytest.raises(ValueError, match=r"expects type ids.*Received: keys=\['input_ids'\]. Add"):
             windowed({"input_ids": np.ones((1, 20), "int32")})
         ids = pair_ids([(3, 40)], 50)
@@ -482,7 +487,7 @@ class TestOneWindow:
         for sequence in (20, 13):
             ids = make_ids((13, 0, 9, 1, 2), sequence)
             assert_equal(windowed(ids), encoder(ids))
-        if kind == "bert":
+        if kind == "bert" and merge == "mean":
             assert_equal(as_graph(lambda x: windowed(x))(ids), as_graph(lambda x: encoder(x))(ids))
 
     @pytest.mark.parametrize("merge", ["max_context", "mean"])
@@ -926,7 +931,7 @@ class TestSaving:
         assert_equal(clone(ids), model(ids))
 
     def test_quantized(self, tmp_path):
-        encoder = bert(sizes={**SIZES, "num_hidden_layers": 1})
+        encoder = bert(sizes=ONE_LAYER)
         model = functional(WindowedEncoder(encoder, **SMALL))
         ids = make_ids((40, 3), 42)
         plain = model(ids)["sequence_output"]
