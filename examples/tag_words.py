@@ -53,7 +53,9 @@ def main() -> None:
     dataset = dataset.ragged_batch(16).map(prepare).prefetch(tf.data.AUTOTUNE)
     steps = arguments.epochs * dataset.cardinality().numpy()
     schedule = keras.optimizers.schedules.PolynomialDecay(1e-4, steps, end_learning_rate=0.0)
-    model.compile(keras.optimizers.AdamW(schedule), "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    # The mean over the words that have a label; Keras's default would count those without one too.
+    loss = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
+    model.compile(keras.optimizers.AdamW(schedule), loss, weighted_metrics=["accuracy"])
     # tf.data shuffles by itself.
     model.fit(dataset, epochs=arguments.epochs, shuffle=False, verbose=1 if sys.stdout.isatty() else 2)
 

@@ -12,6 +12,7 @@ from keras_bert_layers.encoders.padding_removal import remove_padding, token_lay
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
 MERGES = ("max_context", "mean", None)
+_FAR = 2**31 - 1
 
 
 class Windows(NamedTuple):
@@ -27,6 +28,8 @@ class Windows(NamedTuple):
         kept: bool `[batch, sequence]`, the mask of the document without what no window reaches.
         lengths: int32 `[batch, 1]`, of the part of the document that the windows hold.
         counts: int32 `[batch, 1]`, the number of windows.
+        heads: the number of tokens that each window repeats at its start: 1, or int32 `[batch, 1]`.
+        steps: columns from the start of one window to that of the next; an int, or int32 `[batch, 1]`.
     """
 
     layout: dict[str, Any]
@@ -38,6 +41,8 @@ class Windows(NamedTuple):
     kept: Any
     lengths: Any
     counts: Any
+    heads: Any
+    steps: Any
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -76,7 +81,15 @@ class WindowedEncoder(LayerwiseEncoder):
     | `window_mask` | `[batch, windows]` bool | true on windows that exist; a document has at least one |
     | `window_positions` | `[batch, windows, width]` int32 | the document's column of each token; 0 at padding |
 
-    Type ids go with their tokens. A pair is cut as one run of pieces: the first segment is not repeated in each window.
+    Type ids go with their tokens. A pair is cut as one run of pieces. With `repeat_first_segment=True` its second
+    segment alone is cut, and the first stands in each window, as for questions (Devlin et al. 2019, section 4.2):
+
+    \([CLS]\; q_1 \dots q_a\; [SEP]\; c_{ks+1} \dots c_{ks+m}\; [SEP]\) with \(m = \mathrm{window} - a - 3\)
+
+    and \(s = m - \mathrm{stride}\) for each pair: the windows of Hugging Face's tokenizers with
+    `truncation="only_second", return_overflowing_tokens=True` and the same stride. The first segment ends where the
+    type ids, which are then required, are no longer 0; it is merged as [CLS] is. Texts without a second segment are
+    cut as above.
 
     Args:
         encoder: a `BertEncoder`, `HuggingFaceEncoder` or `TFHubEncoder`.
@@ -84,16 +97,19 @@ class WindowedEncoder(LayerwiseEncoder):
         stride: pieces that two neighbouring windows share, less than `window - 2`.
         max_windows: the number of windows after which a document is cut.
         merge: `"max_context"`, `"mean"` or None.
+        repeat_first_segment: whether each window of a pair begins with its first segment.
         name: name of the layer.
 
     Attributes:
         encoder: the encoder, whose weights are this layer's.
-        max_tokens: the length of the longest document that is not cut, with its [CLS] and [SEP].
+        max_tokens: the length of the longest document that is not cut, with its [CLS] and [SEP]. Of a pair whose first
+            segment is repeated, that is `max_windows - 1` less for each token of it.
 
     Raises:
-        TypeError: if `encoder` is none of the three.
+        TypeError: if `encoder` is none of the three, or `repeat_first_segment` no bool.
         ValueError: if `window` has no room in the encoder's positions, for impossible `stride` and `max_windows`, an
-            unknown `merge`, or merged attention scores.
+            unknown `merge`, or merged attention scores; in a call with `repeat_first_segment`, without type ids.
+        tf.errors.InvalidArgumentError: if a pair needs several windows and its first segment leaves no room in them.
 
     Example:
 
@@ -115,6 +131,7 @@ class WindowedEncoder(LayerwiseEncoder):
         stride: int = 128,
         max_windows: int = 16,
         merge: str | None = "max_context",
+        repeat_first_segment: bool = False,
         name: str | None = None,
     ):
         if not isinstance(encoder, LayerwiseEncoder) or isinstance(encoder, WindowedEncoder):
@@ -155,11 +172,17 @@ class WindowedEncoder(LayerwiseEncoder):
                 f"several, so that they cannot be merged. Received: merge={merge!r} and an encoder with "
                 "return_attention_scores=True. Give merge=None for the scores of each window, or an encoder without."
             )
+        if not isinstance(repeat_first_segment, bool):
+            raise TypeError(
+                "Expected `repeat_first_segment` to be True or False. "
+                f"Received: repeat_first_segment={repeat_first_segment!r}."
+            )
         self.encoder = encoder
         self.window = window
         self.stride = stride
         self.max_windows = max_windows
         self.merge = merge
+        self.repeat_first_segment = repeat_first_segment
         self.num_layers = encoder.num_layers
         self.hidden_size = encoder.hidden_size
         self.has_embeddings = encoder.has_embeddings
@@ -198,7 +221,7 @@ class WindowedEncoder(LayerwiseEncoder):
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         token_ids, mask, segment_ids = self._standardize(inputs)
-        windows = self._cut(mask)
+        windows = self._cut(mask, segment_ids)
         outputs = self.encoder(_window_inputs(windows, token_ids, mask, segment_ids), training=training)
         if self.merge is None:
             outputs = {
@@ -243,7 +266,7 @@ class WindowedEncoder(LayerwiseEncoder):
             # Which the encoder refuses.
             return self.encoder.hidden_states(inputs, layers, training)
         token_ids, mask, segment_ids = self._standardize(inputs)
-        windows = self._cut(mask)
+        windows = self._cut(mask, segment_ids)
         window_inputs = _window_inputs(windows, token_ids, mask, segment_ids)
         states = self.encoder.hidden_states(window_inputs, layers, training)
         merge = _spread if self.merge is None else self._merge_tokens
@@ -251,6 +274,11 @@ class WindowedEncoder(LayerwiseEncoder):
 
     def _check_inputs(self, inputs: Any) -> dict[str, Any]:
         checked = super()._check_inputs(inputs)
+        if self.repeat_first_segment and not {TFHUB_NAMES[2], HUGGINGFACE_NAMES[2]} & set(checked):
+            raise ValueError(
+                f"With repeat_first_segment=True, WindowedEncoder expects type ids, which say where the first segment "
+                f"ends. Received: keys={sorted(inputs)}. Add {TFHUB_NAMES[2]!r} or {HUGGINGFACE_NAMES[2]!r}."
+            )
         for name, value in checked.items():
             length = value.shape[1]
             if isinstance(value, KerasTensor) and length is not None and length > self.max_tokens:
@@ -262,43 +290,70 @@ class WindowedEncoder(LayerwiseEncoder):
                 break
         return checked
 
+    def _segment_ids(self, inputs: dict[str, Any]) -> Any:
+        return inputs.get(TFHUB_NAMES[2], inputs.get(HUGGINGFACE_NAMES[2]))
+
     def _what_is_cut(self) -> str:
         return (
             f"which is what {self.max_windows} windows of {self.window} that share {self.stride} hold; the tokens past "
             "them are masked out. Raise `max_windows` to keep them"
         )
 
-    def _number_of_windows(self, length: Any) -> Any:
-        """Windows that documents of `length` tokens need; ints or int tensors."""
+    def _number_of_windows(self, length: Any, step: Any) -> Any:
+        """Windows that documents of `length` tokens need, at most `max_windows`; ints or int tensors."""
         minimum, maximum = (min, max) if isinstance(length, int) else (tf.minimum, tf.maximum)
-        return 1 - (self.window - maximum(minimum(length, self.max_tokens), self.window)) // self._step
+        return minimum(1 - (self.window - maximum(length, self.window)) // step, self.max_windows)
 
-    def _kept(self, mask: Any) -> Any:
+    def _most_windows(self, sequence: Any) -> Any:
+        """Windows that a document in rows of `sequence` tokens may need."""
+        # Where the first segments fill the windows, each brings one more token of the second.
+        return self._number_of_windows(sequence, 1 if self.repeat_first_segment else self._step)
+
+    def _heads_and_steps(self, mask: Any, segment_ids: Any) -> tuple[Any, Any]:
+        """`Windows.heads` and `Windows.steps`. In Keras's operations, for `compute_mask` is given symbols too."""
+        if not self.repeat_first_segment:
+            return 1, self._step
+        place = ops.cumsum(ops.ones_like(mask, dtype="int32"), axis=1)
+        in_second = ops.logical_and(mask, segment_ids > 0)
+        first_of_second = ops.min(ops.where(in_second, place, _FAR), axis=1, keepdims=True)
+        heads = ops.where(first_of_second < _FAR, first_of_second - 1, 1)
+        return heads, ops.maximum(self._step + 1 - heads, 1)
+
+    def _kept(self, mask: Any, segment_ids: Any) -> Any:
         """The mask without what no window reaches. In Keras's operations, for `compute_mask` is given symbols too."""
-        if mask.shape[1] is not None and mask.shape[1] <= self.max_tokens:
+        never_cut = self.window if self.repeat_first_segment else self.max_tokens
+        if mask.shape[1] is not None and mask.shape[1] <= never_cut:
             return mask
         place = ops.cumsum(ops.ones_like(mask, dtype="int32"), axis=1)
         lengths = ops.max(ops.where(mask, place, 0), axis=1, keepdims=True)
+        longest = self._longest(self._heads_and_steps(mask, segment_ids)[1])
         # Of a document that is cut, the last place that the windows hold belongs to the [SEP] of its last window.
-        return ops.logical_and(mask, ops.logical_or(place < self.max_tokens, lengths <= self.max_tokens))
+        return ops.logical_and(mask, ops.logical_or(place < longest, lengths <= longest))
 
-    def _cut(self, mask: Any) -> Windows:
+    def _longest(self, steps: Any) -> Any:
+        return self.window + (self.max_windows - 1) * steps
+
+    def _cut(self, mask: Any, segment_ids: Any) -> Windows:
         batch = tf.shape(mask)[0]
         sequence = tf.shape(mask)[1] if mask.shape[1] is None else mask.shape[1]
         # A document ends with its last real token; the mask may have holes before.
         full_lengths = tf.reduce_max(tf.where(mask, tf.range(1, sequence + 1), 0), axis=1, keepdims=True)
-        lengths = tf.minimum(full_lengths, self.max_tokens)
+        heads, steps = self._heads_and_steps(mask, segment_ids)
+        if self.repeat_first_segment:
+            full_lengths = self._check_heads(heads, full_lengths)
+        longest = self._longest(steps)
+        lengths = tf.minimum(full_lengths, longest)
         if tf.executing_eagerly():
-            too_long = int(tf.reduce_sum(tf.cast(full_lengths > self.max_tokens, "int32")))
+            too_long = int(tf.reduce_sum(tf.cast(full_lengths > longest, "int32")))
             if too_long:
                 warnings.warn(
-                    f"{too_long} of {int(batch)} documents have more than {self.max_tokens} tokens and are cut, "
-                    f"{self._what_is_cut()}.",
+                    f"{too_long} of {int(batch)} documents have more than {int(tf.reduce_min(longest))} tokens and are "
+                    f"cut, {self._what_is_cut()}.",
                     stacklevel=2,
                 )
-        counts = self._number_of_windows(lengths)
-        starts = tf.range(self._number_of_windows(sequence)) * self._step
-        exists = starts < counts * self._step
+        counts = self._number_of_windows(lengths, steps)
+        numbers = tf.range(self._most_windows(sequence))
+        starts, exists = numbers * steps, numbers < counts
         layout = token_layout(exists)
         sizes = tf.where(exists, tf.minimum(lengths - starts, self.window), 0)
         is_static = isinstance(sequence, int)
@@ -312,11 +367,24 @@ class WindowedEncoder(LayerwiseEncoder):
 
         slots, row_sizes = tf.range(width), per_row(sizes)
         columns = tf.minimum(per_row(starts) + slots, sequence - 1)
-        columns = tf.where(slots == 0, 0, columns)
+        columns = tf.where(slots < (per_row(heads) if self.repeat_first_segment else heads), slots, columns)
         columns = tf.where(slots == row_sizes - 1, per_row(full_lengths) - 1, columns)
         tokens = per_row(tf.range(batch)[:, None]) * sequence + columns
-        kept = tf.convert_to_tensor(self._kept(mask))
-        return Windows(layout, exists, layout["index"], columns, tokens, slots < row_sizes, kept, lengths, counts)
+        kept, filled = tf.convert_to_tensor(self._kept(mask, segment_ids)), slots < row_sizes
+        return Windows(layout, exists, layout["index"], columns, tokens, filled, kept, lengths, counts, heads, steps)
+
+    def _check_heads(self, heads: Any, lengths: Any) -> Any:
+        """Returns the lengths, of documents whose first segment has room in the windows that they need."""
+        room = self._step
+        has_room = tf.debugging.assert_less_equal(
+            tf.where(lengths > self.window, heads, 1),
+            room,
+            f"With repeat_first_segment=True, WindowedEncoder expects first segments of at most {room} tokens, with "
+            f"[CLS] and [SEP], in pairs of more than {self.window}: windows of {self.window} that share {self.stride} "
+            "have no room for longer ones. Shorten the first texts, or lower `stride`.",
+        )
+        with tf.control_dependencies([] if has_room is None else [has_room]):
+            return tf.identity(lengths)
 
     def _merge_tokens(self, states: Any, windows: Windows) -> Any:
         """`[rows, width, hidden]` -> `[batch, sequence, hidden]`, zero at padding."""
@@ -335,13 +403,18 @@ class WindowedEncoder(LayerwiseEncoder):
 
         At padding it is any slot.
         """
-        pieces, last_piece = self.window - 2, windows.lengths - 2
+        heads, steps = windows.heads, windows.steps
+        pieces, last_piece = self.window - 1 - heads, windows.lengths - 2
         column = tf.range(tf.shape(windows.kept)[1])
-        last_window = tf.minimum(tf.maximum(column - 1, 0) // self._step, windows.counts - 1)
+        last_window = tf.minimum(tf.maximum(column - heads, 0) // steps, windows.counts - 1)
         # The windows that a piece may stand in, in their order.
-        overlap = min(-(-pieces // self._step), self.max_windows)
+        overlap = self.max_windows
+        if self.repeat_first_segment:
+            heads, steps, pieces = heads[..., None], steps[..., None], pieces[..., None]
+        else:
+            overlap = min(-(-pieces // steps), overlap)
         candidates = last_window[..., None] + tf.range(1 - overlap, 1)
-        first = candidates * self._step + 1
+        first = candidates * steps + heads
         last = tf.minimum(first + pieces - 1, last_piece[..., None])
         left, right = column[:, None] - first, last - column[:, None]
         # 100 times the score of run_squad.py, in integers. `argmax` takes the first of equal ones.
@@ -349,10 +422,10 @@ class WindowedEncoder(LayerwiseEncoder):
         score = tf.where((candidates >= 0) & (left >= 0) & (right >= 0), score, -1)
         best = last_window + (1 - overlap) + tf.argmax(score, axis=-1, output_type="int32")
         best = tf.where(column > last_piece, windows.counts - 1, best)
-        best = tf.where(column == 0, 0, best)
+        best = tf.where(column < windows.heads, 0, best)
         width = tf.shape(windows.columns)[1]
         return tf.gather(windows.rows, best, batch_dims=1) * width + tf.clip_by_value(
-            column - best * self._step, 0, width - 1
+            column - best * windows.steps, 0, width - 1
         )
 
     def _merge_rows(self, vectors: Any, windows: Windows) -> Any:
@@ -367,7 +440,7 @@ class WindowedEncoder(LayerwiseEncoder):
         if self.merge is None:
             # Keras takes axis 1 for the sequence, and here it is the window.
             return None
-        kept = self._kept(self._mask(inputs))
+        kept = self._kept(self._mask(inputs), self._segment_ids(inputs))
         return self.encoder.compute_mask({TFHUB_NAMES[0]: kept, TFHUB_NAMES[1]: kept})
 
     def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
@@ -381,7 +454,7 @@ class WindowedEncoder(LayerwiseEncoder):
         names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
         batch, sequence = inputs[names[0]].shape
         width = None if sequence is None else min(sequence, self.window)
-        count = None if sequence is None else self._number_of_windows(sequence)
+        count = None if sequence is None else self._most_windows(sequence)
         outputs = self.encoder.compute_output_spec({TFHUB_NAMES[0]: KerasTensor((batch, width), "int32")})
         outputs["window_mask"] = KerasTensor((batch,), "bool", name="window_mask")
         outputs["window_positions"] = KerasTensor((batch, width), "int32", name="window_positions")
@@ -398,6 +471,7 @@ class WindowedEncoder(LayerwiseEncoder):
             "stride": self.stride,
             "max_windows": self.max_windows,
             "merge": self.merge,
+            "repeat_first_segment": self.repeat_first_segment,
         }
 
     @classmethod

@@ -49,6 +49,7 @@ class LayerCombination(keras.layers.Layer):
 
     Raises:
         ValueError: for an unknown mode, for options of another mode, and for tensors of different shapes.
+        TypeError: for a `layer_norm` that is no bool.
 
     Example:
 
@@ -75,6 +76,8 @@ class LayerCombination(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         if mode not in COMBINE_MODES:
             raise ValueError(f"Expected `mode` to be one of {', '.join(COMBINE_MODES)}. Received: mode={mode!r}.")
+        if not isinstance(layer_norm, bool):
+            raise TypeError(f"Expected `layer_norm` to be True or False. Received: layer_norm={layer_norm!r}.")
         if initial_weights is not None:
             initial_weights = _floats(initial_weights)
         defaults = {"layer_norm": False, "dropout": 0.0, "initial_weights": None, "temperature": 1.0}
@@ -270,7 +273,7 @@ class Accumulator:
 
 def _floats(weights: Any) -> list[float]:
     try:
-        values = [float(weight) for weight in weights]
+        values = [] if isinstance(weights, str) else [float(weight) for weight in weights]
     except (TypeError, ValueError):
         values = []
     if not values or not all(0 < value < math.inf for value in values):

@@ -44,6 +44,7 @@ class SequencePooling(keras.layers.Layer):
 
     Raises:
         ValueError: for an unknown mode, and where neither `mask` nor an implicit mask says which tokens are real.
+        TypeError: for flags that are no bool.
 
     Example:
 
@@ -57,6 +58,9 @@ class SequencePooling(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         if mode not in POOLING_MODES:
             raise ValueError(f"Expected `mode` to be one of {', '.join(POOLING_MODES)}. Received: mode={mode!r}.")
+        for name, flag in (("exclude_special_tokens", exclude_special_tokens), ("normalize", normalize)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={flag!r}.")
         if mode == "cls" and exclude_special_tokens:
             raise ValueError(
                 'Mode "cls" pools the special token [CLS] and cannot exclude it. '

@@ -20,6 +20,10 @@ def align_labels(labels: Any, word_ids: Any, to: str = "words") -> tuple[tf.Tens
     Elsewhere label and weight are 0: on special tokens and padding, and for words that truncation cut off or of which
     the tokenizer left nothing. A label below 0 stands for no label, as Hugging Face's -100: its weight is 0 too.
 
+    Make the loss the mean over what has a label, with `reduction="mean_with_sample_weight"` of Keras's losses. Their
+    default divides by all places that the model's mask keeps, with a label or not, which makes the loss too small, by a
+    factor that changes from batch to batch.
+
     Predictions on tokens become predictions on words by `WordPooling("first")`, which takes scores as it takes states.
 
     Args:
@@ -50,6 +54,9 @@ def align_labels(labels: Any, word_ids: Any, to: str = "words") -> tuple[tf.Tens
         ids = preprocessor(words)
         return ids, *align_labels(labels, ids["word_ids"])
 
+    # The mean over the words that have a label.
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+    model.compile("adam", loss, weighted_metrics=["accuracy"])
     model.fit(dataset.ragged_batch(32).map(prepare))
     ```
     """

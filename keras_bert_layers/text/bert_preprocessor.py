@@ -1,10 +1,11 @@
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
@@ -12,7 +13,7 @@ from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
 from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
-from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, pack, pad
+from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, check_room, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
 from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
 from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings
@@ -30,7 +31,7 @@ class BertPreprocessor(TextLayer):
     Args:
         vocabulary: path of a `vocab.txt`, or the list of its tokens.
         lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text: as in `BertTokenizer`.
-        sequence_length: the longest row, at least 3.
+        sequence_length: the longest row, at least 3; for more than two segments, at least 1 and 2 for each.
         truncation: what is cut of a pair that is too long: `"longest_first"` (of more than two segments too),
             `"only_first"` or `"only_second"`.
         padding: `"max_length"`, rows of `sequence_length`; or `"longest"`, rows as long as the longest of the batch.
@@ -46,9 +47,9 @@ class BertPreprocessor(TextLayer):
         **kwargs: `name` of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: a str (a batch of one), a list of str, a NumPy array or a tensor `[batch]` of strings; or a tuple of
-            these, the segments of pairs. Texts that are split into words already: a list of lists, a ragged tensor
-            `[batch, (words)]`, or a tensor `[batch, words]` filled up with empty strings.
+        inputs: a str (a batch of one), a list of str, a NumPy array, a column of pandas or a tensor `[batch]` of
+            strings; or a tuple of these, the segments of pairs. Texts that are split into words already: a list of
+            lists, a ragged tensor `[batch, (words)]`, or a tensor `[batch, words]` filled up with empty strings.
 
     Returns:
         A dict of int32 tensors `[batch, tokens]`: `input_word_ids`, `input_mask` (1 on real tokens) and
@@ -57,9 +58,9 @@ class BertPreprocessor(TextLayer):
         `[batch, tokens, 2]` (start and end, 0 on special tokens).
 
     Raises:
-        ValueError: for a sequence length below 3, a vocabulary without special tokens, options that do not go together,
-            inputs of another rank.
-        TypeError: for inputs that are no text.
+        ValueError: for a sequence length below 3, or too short for so many segments; a vocabulary without special
+            tokens, options that do not go together, inputs of another rank, lone surrogates.
+        TypeError: for inputs that are no text, None and NaN among them.
 
     Example:
 
@@ -108,13 +109,23 @@ class BertPreprocessor(TextLayer):
                 f"padding='max_length', pad_to_multiple_of={pad_to_multiple_of!r}, "
                 f"sequence_buckets={sequence_buckets!r}. Add padding='longest'."
             )
-        if pad_to_multiple_of is not None and (sequence_buckets is not None or pad_to_multiple_of < 1):
+        if pad_to_multiple_of is not None and (
+            isinstance(pad_to_multiple_of, bool)
+            or not isinstance(pad_to_multiple_of, (int, np.integer))
+            or sequence_buckets is not None
+            or pad_to_multiple_of < 1
+        ):
             raise ValueError(
                 "Expected `pad_to_multiple_of` to be a positive int, without `sequence_buckets`. "
                 f"Received: pad_to_multiple_of={pad_to_multiple_of!r}, sequence_buckets={sequence_buckets!r}."
             )
         if sequence_buckets is not None:
-            sequence_buckets = [check_sequence_length(length) for length in sequence_buckets]
+            if isinstance(sequence_buckets, str) or not isinstance(sequence_buckets, Iterable):
+                raise TypeError(
+                    "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`, as (64, 128). "
+                    f"Received: sequence_buckets={sequence_buckets!r}."
+                )
+            sequence_buckets = [check_sequence_length(length, name="sequence_buckets") for length in sequence_buckets]
             if sequence_buckets != sorted(set(sequence_buckets)) or sequence_buckets[-1:] != [sequence_length]:
                 raise ValueError(
                     "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`. "
@@ -125,9 +136,17 @@ class BertPreprocessor(TextLayer):
                 "Expected `return_offsets` to be None, bytes or characters. "
                 f"Received: return_offsets={return_offsets!r}."
             )
+        flags = {
+            "return_special_tokens_mask": return_special_tokens_mask,
+            "return_word_ids": return_word_ids,
+            "long_documents": long_documents,
+        }
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={flag!r}.")
         self.truncation = truncation
         self.padding = padding
-        self.pad_to_multiple_of = pad_to_multiple_of
+        self.pad_to_multiple_of = None if pad_to_multiple_of is None else int(pad_to_multiple_of)
         self.sequence_buckets = sequence_buckets
         self.return_special_tokens_mask = return_special_tokens_mask
         self.return_offsets = return_offsets
@@ -221,7 +240,11 @@ class BertPreprocessor(TextLayer):
 
         Returns:
             As a call.
+
+        Raises:
+            ValueError, tf.errors.InvalidArgumentError: where the rows have no room for the segments.
         """
+        sequence_length = check_room(len(segments), sequence_length)
         tokenizer = self.tokenizer
         special_values = {"ids": (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)}
         if self.return_offsets is not None:

@@ -1,6 +1,7 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 MAX_SHAPES = 8
@@ -51,7 +52,7 @@ def bucket_by_length(
 
     Raises:
         ValueError: for lengths or a budget that do not fit the dataset or each other.
-        TypeError: for a dataset of anything else.
+        TypeError: for a dataset of anything else, and for what is no dataset.
         tf.errors.InvalidArgumentError: while iterating, for a row that is longer than the last length.
 
     Example:
@@ -68,6 +69,15 @@ def bucket_by_length(
     model.fit(kbl.bucket_by_length(dataset, tokens_per_batch=4096).prefetch(2))
     ```
     """
+    if not isinstance(dataset, tf.data.Dataset):
+        raise TypeError(
+            "bucket_by_length expects a tf.data.Dataset of batches. "
+            f"Received: dataset of type {type(dataset).__name__}. Make one: "
+            "tf.data.Dataset.from_tensor_slices((texts, labels)).batch(256).map(...) with a preprocessor."
+        )
+    for name, flag in (("token_labels", token_labels), ("drop_remainder", drop_remainder)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={flag!r}.")
     spec = dataset.element_spec
     ids_spec, *label_specs = spec if isinstance(spec, tuple) else (spec,)
     mask_name = next((name for name in MASK_NAMES if isinstance(ids_spec, dict) and name in ids_spec), None)
@@ -78,9 +88,10 @@ def bucket_by_length(
         )
     sequence = ids_spec[mask_name].shape[1]
     lengths = _check_lengths(lengths, sequence, drop_remainder)
-    if tokens_per_batch < lengths[-1]:
+    if not _is_int(tokens_per_batch) or tokens_per_batch < lengths[-1]:
         raise ValueError(
-            f"Expected `tokens_per_batch` to hold one row at least. Received: tokens_per_batch={tokens_per_batch} "
+            f"Expected `tokens_per_batch` to be an int that holds one row at least. Received: "
+            f"tokens_per_batch={tokens_per_batch!r} "
             f"with rows of up to {lengths[-1]} tokens."
         )
     for label_spec in tf.nest.flatten(label_specs) if token_labels else ():
@@ -134,6 +145,10 @@ def bucket_by_length(
     )
 
 
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def _check_lengths(lengths: Sequence[int] | None, sequence: int | None, drop_remainder: bool) -> list[int]:
     if lengths is None:
         if sequence is None:
@@ -142,14 +157,15 @@ def _check_lengths(lengths: Sequence[int] | None, sequence: int | None, drop_rem
                 "Received: lengths=None, and a mask of shape [batch, None]. Give lengths, as (32, 64, 128, 256)."
             )
         lengths = sorted({min(sequence, -(-sequence // part // 8) * 8) for part in (8, 4, 2, 1)})
-    lengths = [int(length) for length in lengths]
     limit = MAX_SHAPES if drop_remainder else MAX_SHAPES // 2
-    if not 1 <= len(lengths) <= limit or lengths != sorted(set(lengths)) or lengths[0] < 1:
+    is_ints = isinstance(lengths, Iterable) and all(map(_is_int, lengths := list(lengths)))
+    if not is_ints or not 1 <= len(lengths) <= limit or lengths != sorted(set(lengths)) or lengths[0] < 1:
         raise ValueError(
             f"Expected `lengths` to be 1 to {limit} positive numbers in ascending order, so that there are at most "
             f"{MAX_SHAPES} shapes (two for each length without drop_remainder=True). "
             f"Received: lengths={lengths}, drop_remainder={drop_remainder}."
         )
+    lengths = [int(length) for length in lengths]
     if sequence is not None and lengths[-1] < sequence:
         raise ValueError(
             f"Expected the last of `lengths` to hold the rows of the dataset, {sequence} tokens. "

@@ -5,6 +5,35 @@ import tensorflow as tf
 TRUNCATIONS = ("longest_first", "only_first", "only_second")
 
 
+def check_room(segments: int, sequence_length: int | tf.Tensor) -> int | tf.Tensor:
+    """Checks that no segment is always cut to nothing, but in a pair in 4 tokens, where the reference does it too.
+
+    Args:
+        segments: the number of segments.
+        sequence_length: the longest row.
+
+    Returns:
+        `sequence_length`.
+
+    Raises:
+        ValueError: where a row is too short; for a tensor, `tf.errors.InvalidArgumentError` when it runs.
+    """
+    needed = 1 + segments + (1 if segments <= 2 else segments)
+    expected = (
+        f"Expected `sequence_length` to be at least {needed} for {segments} segments: [CLS], word pieces, and a [SEP] "
+        "after each segment."
+    )
+    if isinstance(sequence_length, int):
+        if sequence_length < needed:
+            raise ValueError(
+                f"{expected} Received: sequence_length={sequence_length}. Make it longer, or give fewer segments."
+            )
+        return sequence_length
+    enough = tf.debugging.assert_greater_equal(sequence_length, needed, expected)
+    with tf.control_dependencies([] if enough is None else [enough]):
+        return tf.identity(sequence_length)
+
+
 def kept_lengths(lengths: list[tf.Tensor], room: int | tf.Tensor, truncation: str = "longest_first") -> list[tf.Tensor]:
     """Says how much of each segment is kept, so that all fit.
 

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+import warnings
 from typing import Any
 
 import keras
@@ -7,7 +7,10 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.text.packing import check_room
+from keras_bert_layers.text.texts import plain_texts
 
+TYPES_OF_CHECKPOINTS = 2
 OUTPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 
 
@@ -31,20 +34,29 @@ class TextLayer(keras.layers.Layer):
         refuse_legacy_tensors(self, inputs)
         segments = self._segments(inputs)
         texts = segments if isinstance(segments, tuple) else (segments,)
+        check_room(len(texts), self.sequence_length)
+        if len(texts) > TYPES_OF_CHECKPOINTS:
+            warnings.warn(
+                f"{len(texts)} segments get the type ids 0 to {len(texts) - 1}. BERT's checkpoints have "
+                f"{TYPES_OF_CHECKPOINTS} types and fail on others: join texts, or lower the ids before the encoder, "
+                "ids['input_type_ids'] = keras.ops.minimum(ids['input_type_ids'], 1).",
+                stacklevel=2,
+            )
         self._ranks_of_texts.add(tuple(len(text.shape) for text in texts))
         return super().__call__(segments, *args, **kwargs)
 
     def number_of_texts(self) -> int:
-        """Says whether the layer was called on texts (1), on pairs (2) or on more segments; before any call, 1.
+        """Says whether the layer was called on texts (1) or on pairs (2); before any call, 1.
 
         Raises:
-            ValueError: if it was called on both.
+            ValueError: if it was called on both, or on more segments.
         """
         counts = {len(ranks) for ranks in self._ranks_of_texts}
-        if len(counts) > 1:
+        if len(counts) > 1 or max(counts, default=1) > 2:
+            called = "single texts and on pairs" if counts == {1, 2} else f"{max(counts)} segments"
             raise ValueError(
-                f"{type(self).__name__} was called on single texts and on pairs, so that it cannot say which of the "
-                "two an export is to take. Give a functional model in its place: "
+                f"An export takes single texts or pairs, and {type(self).__name__} was called on {called}. Give a "
+                "functional model of your texts in its place: "
                 "keras.Model((text_a, text_b), preprocessor((text_a, text_b))) with inputs "
                 "keras.Input(shape=(), dtype='string')."
             )
@@ -73,7 +85,7 @@ class TextLayer(keras.layers.Layer):
         )
         if not is_tuple:
             return self._texts(inputs)
-        segments = tuple(self._texts(value) for value in inputs)
+        segments = tuple(self._texts(value, f"inputs[{number}]") for number, value in enumerate(inputs))
         batches = [segment.shape[0] for segment in segments]
         if not segments or len(set(batches) - {None}) > 1:
             raise ValueError(
@@ -83,75 +95,87 @@ class TextLayer(keras.layers.Layer):
             )
         return segments if len(segments) > 1 else segments[0]
 
-    def _texts(self, texts: Any) -> Any:
-        if isinstance(texts, (str, bytes)):
-            texts = [texts]
+    def _texts(self, texts: Any, name: str = "inputs") -> Any:
+        owner = type(self).__name__
+        texts = plain_texts(texts, name, owner)
         if isinstance(texts, (list, np.ndarray)):
-            wrong = next((text for text in _leaves(texts) if not isinstance(text, (str, bytes))), None)
-            if wrong is not None:
-                raise TypeError(
-                    f"{type(self).__name__} expects texts, as str. "
-                    f"Received: {wrong!r} of type {type(wrong).__name__} among them."
+            texts = self._tensor(texts, name)
+        if not _is_tensor(texts) or _is_sparse(texts):
+            dense = ""
+            if _is_sparse(texts):
+                is_symbolic = isinstance(texts, KerasTensor)
+                dense = (
+                    " Leave out sparse=True."
+                    if is_symbolic
+                    else " Make it dense: tf.sparse.to_dense(texts, default_value='')."
                 )
-            pair = next((text for text in texts if isinstance(text, tuple)), None)
-            if pair is not None:
-                words = ", and texts that are split into words as a list of lists" if 2 in self.ranks else ""
-                raise ValueError(
-                    f"{type(self).__name__} expects pairs as a tuple of two lists, ([first texts], [second texts])"
-                    f"{words}. Received: a list with the tuple {pair!r} in it."
-                )
-            if any(isinstance(text, list) for text in texts):
-                texts = tf.ragged.constant(texts, dtype="string", ragged_rank=1)
-            else:
-                texts = tf.constant(np.asarray(texts, dtype=object), dtype="string")
-        if not _is_tensor(texts):
             raise TypeError(
-                f"{type(self).__name__} expects a str, a list of str, an array or a tensor of strings, or a tuple of "
-                f"two of them for pairs. Received: inputs of type {type(texts).__name__}."
+                f"{owner} expects a str, a list of str, an array, a column of pandas or a tensor of strings, or a "
+                f"tuple of two of them for pairs. Received: {name} of type {type(texts).__name__}.{dense}"
             )
         if keras.backend.standardize_dtype(texts.dtype) != "string":
             raise TypeError(
-                f"{type(self).__name__} expects strings. Received: inputs.dtype={texts.dtype}. "
+                f"{owner} expects strings. Received: {name}.dtype={texts.dtype}. "
                 "In a functional model: keras.Input(shape=(), dtype='string')."
             )
         if len(texts.shape) not in self.ranks:
             words = " or of words [batch, words]" if 2 in self.ranks else ""
             raise ValueError(
-                f"{type(self).__name__} expects a batch of texts [batch]{words}. "
-                f"Received: inputs.shape={tuple(texts.shape)}. "
+                f"{owner} expects a batch of texts [batch]{words}. "
+                f"Received: {name}.shape={tuple(texts.shape)}. "
                 "Use keras.Input(shape=(), dtype='string') in a model, and dataset.batch(...) before dataset.map(...)."
             )
         return texts
+
+    def _tensor(self, texts: list | np.ndarray, name: str) -> tf.Tensor | tf.RaggedTensor:
+        owner, split = type(self).__name__, "texts that are split into words as a list of lists"
+        if isinstance(texts, np.ndarray):
+            return tf.constant(texts.astype(object), dtype="string")
+        kinds = [type(text) if isinstance(text, (list, tuple)) else str for text in texts]
+        if tuple in kinds:
+            words = f", and {split}" if 2 in self.ranks else ""
+            raise ValueError(
+                f"{owner} expects pairs as a tuple of two lists, ([first texts], [second texts]){words}. "
+                f"Received: the tuple {name}[{kinds.index(tuple)}] in a list. "
+                "To turn pairs into columns: tuple(map(list, zip(*pairs)))."
+            )
+        if list not in kinds:
+            return tf.constant(np.asarray(texts, dtype=object), dtype="string")
+        if str in kinds or 2 not in self.ranks:
+            raise ValueError(
+                f"{owner} expects texts as a list of str{f', or {split}' if 2 in self.ranks else ''}. Received: the "
+                f"list {name}[{kinds.index(list)}]{f' and the str {name}[{kinds.index(str)}]' if str in kinds else ''}."
+            )
+        for number, words in enumerate(texts):
+            if any(isinstance(word, (list, tuple, np.ndarray)) for word in words):
+                raise ValueError(
+                    f"{owner} expects {split} of str. Received: {name}[{number}] with a list of its own in it."
+                )
+        return tf.ragged.constant(texts, dtype="string", ragged_rank=1)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
         batch = keras.tree.flatten(inputs)[0].shape[0]
         return {name: KerasTensor((batch, self.sequence_length), "int32") for name in OUTPUT_NAMES}
 
 
-def _leaves(texts: Any) -> Iterator[Any]:
-    for text in texts:
-        if isinstance(text, (list, tuple, np.ndarray)):
-            yield from _leaves(text)
-        else:
-            yield text
-
-
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, KerasTensor) or tf.is_tensor(value)
 
 
-def check_sequence_length(sequence_length: Any, limit: int | None = None) -> int:
+def _is_sparse(value: Any) -> bool:
+    return isinstance(value, tf.SparseTensor) or getattr(value, "sparse", False)
+
+
+def check_sequence_length(sequence_length: Any, limit: int | None = None, name: str = "sequence_length") -> int:
     """Checks that a sequence can hold [CLS], a word piece and [SEP], and is no longer than the model's limit."""
     upper = "" if limit is None else f" to {limit}, the number of positions of the checkpoint"
     if isinstance(sequence_length, bool) or not isinstance(sequence_length, (int, np.integer)):
-        raise TypeError(
-            f"Expected `sequence_length` to be an int from 3{upper}. Received: sequence_length={sequence_length!r}."
-        )
+        raise TypeError(f"Expected `{name}` to be an int from 3{upper}. Received: {name}={sequence_length!r}.")
     if sequence_length < 3 or (limit is not None and sequence_length > limit):
         too_long = sequence_length >= 3
         windows = " For longer documents: long_documents=True and a WindowedEncoder." if too_long else ""
         raise ValueError(
-            f"Expected `sequence_length` to be at least 3, for [CLS], a word piece and [SEP]{upper and ', and at most'}"
-            f"{upper.removeprefix(' to')}. Received: sequence_length={sequence_length}.{windows}"
+            f"Expected `{name}` to be at least 3, for [CLS], a word piece and [SEP]{upper and ', and at most'}"
+            f"{upper.removeprefix(' to')}. Received: {name}={sequence_length}.{windows}"
         )
     return int(sequence_length)

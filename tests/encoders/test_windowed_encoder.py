@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_bert_layers import (
     BertConfig,
     BertEncoder,
+    BertPreprocessor,
     HuggingFaceEncoder,
     LayerCombination,
     TFHubEncoder,
@@ -43,6 +44,7 @@ LONG = {"window": 128, "stride": 32, "max_windows": 32}
 SMALL = {"window": 12, "stride": 4, "max_windows": 40}
 SMALL_LENGTHS = (40, 0, 12, 13, 1, 5, 27)
 MERGES = ("max_context", "mean", None)
+ONE_LAYER = {**SIZES, "num_hidden_layers": 1}
 
 
 def bert(positions=POSITIONS, seed=0, sizes=SIZES, **arguments):
@@ -71,25 +73,26 @@ def make(tmp_path_factory):
     return make_encoder
 
 
-def cut(length, window, stride, max_windows):
-    """The windows of a document, as lists of its columns."""
-    if length <= 2:
+def cut(length, window, stride, max_windows, head=1):
+    """The windows of a document, as lists of its columns; the first `head` ones stand in each."""
+    if length <= head + 1:
         return [list(range(length))]
-    pieces, windows = list(range(1, length - 1)), []
+    pieces, windows = list(range(head, length - 1)), []
+    room = window - head - 1
     start = 0
     while len(windows) < max_windows:
-        windows.append([0, *pieces[start : start + window - 2], length - 1])
-        if start + window - 2 >= len(pieces):
+        windows.append([*range(head), *pieces[start : start + room], length - 1])
+        if start + room >= len(pieces):
             break
-        start += window - 2 - stride
+        start += room - stride
     return windows
 
 
-def run_squad_best(windows, column):
+def run_squad_best(windows, column, head=1):
     """`_check_is_max_context` of the original run_squad.py: the window in which a piece has most context."""
     best_score, best = None, None
     for index, columns in enumerate(windows):
-        start, length = columns[1], len(columns) - 2
+        start, length = columns[head], len(columns) - head - 1
         end = start + length - 1
         if not start <= column <= end:
             continue
@@ -99,11 +102,17 @@ def run_squad_best(windows, column):
     return best
 
 
+def heads(ids, repeat_first_segment):
+    """How many tokens of each document stand in each window."""
+    in_second = (ids[TFHUB_NAMES[2]] > 0) & (ids[TFHUB_NAMES[1]] > 0)
+    return [int(row.argmax()) if repeat_first_segment and row.any() else 1 for row in in_second]
+
+
 def token_axis_last_but_one(name, encoder):
     return name == "encoder_outputs" and encoder.combination is not None and encoder.combination.mode == "stack"
 
 
-def run_alone(encoder, ids, **windows):
+def run_alone(encoder, ids, repeat_first_segment=False, **windows):
     """For each document the list of its windows, and for each of them its columns and the encoder's outputs."""
     run = as_graph(lambda values: {k: v for k, v in encoder(values).items() if k != "mask"})
     documents = []
@@ -111,7 +120,7 @@ def run_alone(encoder, ids, **windows):
         places = np.flatnonzero(ids[TFHUB_NAMES[1]][row])
         length = places[-1] + 1 if len(places) else 0
         outputs = []
-        for columns in cut(length, **windows):
+        for columns in cut(length, **windows, head=heads(ids, repeat_first_segment)[row]):
             # A document without any token runs as one masked token.
             taken = columns or [0]
             one = run({name: value[row : row + 1, taken] for name, value in ids.items()})
@@ -128,18 +137,19 @@ def stitch(encoder, ids, merge, documents=None, **windows):
     states = {}
     for row, outputs in enumerate(documents):
         all_columns = [columns for columns, _ in outputs]
-        is_cut = len(all_columns[-1]) > 2 and all_columns[-1][-2] < all_columns[-1][-1] - 1
+        head = heads(ids, windows.get("repeat_first_segment", False))[row]
+        is_cut = len(all_columns[-1]) > head + 1 and all_columns[-1][-2] < all_columns[-1][-1] - 1
         last = all_columns[-1][-2] if is_cut else max([-1, *all_columns[-1]])
         for column in range(last + 1):
             mask[row, column] = bool(ids[TFHUB_NAMES[1]][row, column])
             if merge == "mean":
                 chosen = [index for index, columns in enumerate(all_columns) if column in columns]
-            elif column == 0:
+            elif column < head:
                 chosen = [0]
             elif column == all_columns[-1][-1]:
                 chosen = [len(all_columns) - 1]
             else:
-                chosen = [run_squad_best(all_columns, column)]
+                chosen = [run_squad_best(all_columns, column, head)]
             for name in ("encoder_outputs", "sequence_output"):
                 for number, value in enumerate(np.asarray(v) for v in tf.nest.flatten(outputs[0][1][name])):
                     width = value.shape[-1]
@@ -213,37 +223,41 @@ class TestStitching:
             assert_stitched(outputs, expected)
             assert np.all(np.any(outputs["sequence_output"].numpy()[0, :2002], axis=-1))
             assert not outputs["sequence_output"].numpy()[~expected["mask"]].any()
-            assert_stitched(as_graph(lambda values, windowed=windowed: windowed(values))(ids), expected)
+            if kind == "bert":
+                # The graphs of the others run in `TestExport`.
+                assert_stitched(as_graph(lambda values, windowed=windowed: windowed(values))(ids), expected)
 
-    @pytest.mark.parametrize("merge", ["max_context", "mean"])
     @pytest.mark.parametrize(
         "combine",
         ["stack", "concat", "max", "last", "attention", LayerCombination("weighted", layer_norm=True)],
         ids=lambda combine: getattr(combine, "mode", combine),
     )
-    def test_each_combination(self, combine, merge):
+    def test_each_combination(self, combine):
         encoder = bert(layers=[0, 3, 1], combine=combine, pooler=False)
         if encoder.combination.weights:
             randomize(encoder.combination.weights, 5)
         ids = make_ids(SMALL_LENGTHS, 42)
-        outputs = WindowedEncoder(encoder, merge=merge, **SMALL)(ids)
-        assert_stitched(outputs, stitch(encoder, ids, merge, **SMALL))
+        documents = run_alone(encoder, ids, **SMALL)
+        for merge in ("max_context", "mean"):
+            outputs = WindowedEncoder(encoder, merge=merge, **SMALL)(ids)
+            assert_stitched(outputs, stitch(encoder, ids, merge, documents, **SMALL))
 
-    @pytest.mark.parametrize("merge", ["max_context", "mean"])
     @pytest.mark.parametrize(("window", "stride"), [(3, 0), (4, 1), (7, 4), (12, 0), (12, 5), (12, 9), (24, 17)])
-    def test_each_size_of_windows(self, window, stride, merge):
+    def test_each_size_of_windows(self, window, stride):
         """Layer 0 depends on a token and its place in the window alone, and so tells where each state came from."""
-        encoder = bert(layers=0, sizes={**SIZES, "num_hidden_layers": 1}, pooler=False)
+        encoder = bert(layers=0, sizes=ONE_LAYER, pooler=False)
         ids = make_ids((0, 1, 2, 3, 4, 12, 13, 14, 21, 22, 23, 24, 31, 45), 45)
         windows = {"window": window, "stride": stride, "max_windows": 100}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            outputs = WindowedEncoder(encoder, merge=merge, **windows)(ids)
-        assert_stitched(outputs, stitch(encoder, ids, merge, **windows))
+        documents = run_alone(encoder, ids, **windows)
+        for merge in ("max_context", "mean"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                outputs = WindowedEncoder(encoder, merge=merge, **windows)(ids)
+            assert_stitched(outputs, stitch(encoder, ids, merge, documents, **windows))
 
     def test_a_short_last_window_loses_to_a_long_one(self):
         """What the 0.01 * length of run_squad.py does."""
-        encoder = bert(positions=256, layers=0, sizes={**SIZES, "num_hidden_layers": 1}, pooler=False)
+        encoder = bert(positions=256, layers=0, sizes=ONE_LAYER, pooler=False)
         windows = {"window": 252, "stride": 100, "max_windows": 9}
         # Pieces 1 to 250 and 151 to 298. Left and right alone would give piece 201 to the second: 50 to 49.
         assert [run_squad_best(cut(300, **windows), column) for column in (200, 201, 202)] == [0, 0, 1]
@@ -321,6 +335,147 @@ def encoder_with(encoder, **arguments):
     return other
 
 
+def pair_ids(pairs, sequence, seed=0):
+    """Random ids of pairs of so many pieces, `[CLS] first [SEP] second [SEP]`; of single texts where that is None."""
+    lengths = [first + 2 + (0 if second is None else second + 1) for first, second in pairs]
+    ids = make_ids(lengths, sequence, seed=seed)
+    starts = [[sequence if second is None else first + 2] for first, second in pairs]
+    ids["input_type_ids"] = ((np.arange(sequence) >= np.array(starts)) & (ids["input_mask"] > 0)).astype("int32")
+    return ids
+
+
+class TestRepeatedFirstSegment:
+    # Beside the longest first segment a window has one new piece.
+    PAIRS = ((3, 40), (0, 30), (6, 12), (2, None), (20, None), (3, 4), (5, 0))
+    WINDOWS: ClassVar = {"window": 12, "stride": 2, "max_windows": 40, "repeat_first_segment": True}
+
+    def test_is_the_encoder_on_each_window(self):
+        encoder = bert(layers=[1, 0], sizes=ONE_LAYER)
+        ids = pair_ids(self.PAIRS, 50)
+        documents = run_alone(encoder, ids, **self.WINDOWS)
+        assert [len(windows) for windows in documents] == [10, 4, 10, 1, 3, 1, 1]
+        for merge in ("max_context", "mean"):
+            windowed = WindowedEncoder(encoder, merge=merge, **self.WINDOWS)
+            expected = stitch(encoder, ids, merge, documents, **self.WINDOWS)
+            outputs = windowed(ids)
+            assert_stitched(outputs, expected)
+            np.testing.assert_array_equal(outputs["sequence_output"]._keras_mask, expected["mask"])
+            assert_stitched(as_graph(lambda values, windowed=windowed: windowed(values))(ids), expected)
+
+    @pytest.mark.parametrize(("window", "stride"), [(12, 0), (12, 5), (24, 14), (16, 1)])
+    def test_each_size_of_windows(self, window, stride):
+        encoder = bert(layers=0, sizes=ONE_LAYER, pooler=False)
+        windows = {"window": window, "stride": stride, "max_windows": 100, "repeat_first_segment": True}
+        longest = window - 2 - stride - 2
+        ids = pair_ids([(first, second) for first in {0, 1, longest} for second in (0, 1, 5, 9, 40)], 70)
+        documents = run_alone(encoder, ids, **windows)
+        for merge in ("max_context", "mean"):
+            outputs = WindowedEncoder(encoder, merge=merge, **windows)(ids)
+            assert_stitched(outputs, stitch(encoder, ids, merge, documents, **windows))
+
+    def test_single_texts_are_cut_as_without(self):
+        encoder = bert(layers=[1], sizes=ONE_LAYER)
+        ids = pair_ids([(40, None), (3, None), (11, None)], 42)
+        for merge in MERGES:
+            windows = {"window": 12, "stride": 4, "merge": merge}
+            first = WindowedEncoder(encoder, repeat_first_segment=True, **windows)(ids)
+            second = WindowedEncoder(encoder, **windows)(ids)
+            counts = second["window_mask"].shape[1] if merge is None else None
+            assert_equal({key: first[key][:, :counts] for key in first if key != "encoder_outputs"} | {
+                "encoder_outputs": [state[:, :counts] for state in first["encoder_outputs"]]
+            }, second, 1e-6)  # fmt: skip
+
+    def test_windows_are_those_of_hugging_faces_tokenizer(self, vocabulary, tmp_path):
+        """Question answering over 512 tokens: ids, type ids, mask and offsets of each window."""
+        transformers = pytest.importorskip("transformers")
+        (tmp_path / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+        tokenizer = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"), split_special_tokens=True)
+        random = np.random.default_rng(3)
+
+        def text(count):
+            return " ".join(random.choice("the good bad film book zzz , . bookish plot".split(), count))
+
+        questions = ["why was the film good ?", "", "how bright " * 6, "what ?", "the plot"]
+        contexts = [text(900), text(600), text(300), text(20), ""]
+        preprocessor = BertPreprocessor(
+            vocabulary, sequence_length=2048, padding="longest", long_documents=True, return_offsets="characters"
+        )
+        ids = preprocessor((questions, contexts))
+        sizes = {**SIZES, "vocab_size": len(vocabulary), "num_hidden_layers": 1, "max_position_embeddings": 96}
+        encoder = BertEncoder(BertConfig(**sizes), layers=0, pooler=False)
+        windowed = WindowedEncoder(encoder, 96, 32, max_windows=100, merge=None, repeat_first_segment=True)
+        outputs = windowed(ids)
+        expected = tokenizer(
+            questions,
+            contexts,
+            truncation="only_second",
+            max_length=96,
+            stride=32,
+            padding="max_length",
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_tensors="np",
+        )
+        assert len(expected["input_ids"]) > 30
+        exists, mask = outputs["window_mask"].numpy(), outputs["mask"].numpy()
+        np.testing.assert_array_equal(np.nonzero(exists)[0], expected["overflow_to_sample_mapping"])
+        np.testing.assert_array_equal(mask[exists], expected["attention_mask"])
+        for name, key in (
+            ("input_word_ids", "input_ids"), ("input_type_ids", "token_type_ids"), ("offsets", "offset_mapping")
+        ):  # fmt: skip
+            values = ids[name].numpy()[np.arange(5)[:, None, None], outputs["window_positions"]]
+            values = np.where(mask[..., None] if name == "offsets" else mask, values, 0)
+            np.testing.assert_array_equal(values[exists], expected[key])
+
+    @pytest.mark.parametrize(("merge", "sequence"), [("max_context", None), (None, 50)])
+    def test_xla_and_shapes(self, merge, sequence):
+        ids = pair_ids(self.PAIRS[:3], 50)
+        specs = {name: tf.TensorSpec((None, sequence), tf.int32) for name in TFHUB_NAMES}
+        encoder = bert(layers=[1], combine="sum", sizes=ONE_LAYER)
+        windowed = WindowedEncoder(encoder, merge=merge, **{**self.WINDOWS, "max_windows": 11})
+        outputs = windowed(ids)
+        compiled = tf.function(lambda values: windowed(values), input_signature=[specs], jit_compile=True)
+        assert_equal(compiled(tensors(ids)), outputs, 1e-5)
+        symbolic = functional(windowed, sequence).output
+        for name, output in outputs.items():
+            sizes = zip(symbolic[name].shape, output.shape, strict=True)
+            assert all(size in (None, actual) for size, actual in sizes), name
+
+    def test_what_is_cut(self):
+        """Three windows hold 12 + 2 * (12 - 1 - 5 - 2) tokens of the first pair and more of the second."""
+        encoder = bert(layers=[1], sizes=ONE_LAYER)
+        windows = {**self.WINDOWS, "max_windows": 3}
+        ids = pair_ids([(3, 40), (0, 40), (3, 12), (5, None)], 60)
+        for merge in ("max_context", "mean"):
+            windowed = WindowedEncoder(encoder, merge=merge, **windows)
+            with pytest.warns(UserWarning, match="2 of 4 documents have more than 20 tokens and are cut"):
+                outputs = windowed(ids)
+            assert outputs["mask"].numpy().sum(1).tolist() == [19, 25, 18, 7]
+            assert_stitched(outputs, stitch(encoder, ids, merge, **windows))
+            np.testing.assert_array_equal(outputs["sequence_output"]._keras_mask, outputs["mask"])
+
+    def test_a_first_segment_without_room_in_the_windows(self):
+        windowed = WindowedEncoder(bert(layers=0, sizes=ONE_LAYER), **self.WINDOWS)
+        for run in (windowed, as_graph(lambda values: windowed(values))):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="first segments of at most 8 tokens, with .CLS."):
+                run(pair_ids([(3, 4), (7, 3)], 20))
+            run(pair_ids([(6, 20)], 40))
+            # It has room where the whole pair stands in one window.
+            run(pair_ids([(3, 4), (7, 2)], 20))
+
+    def test_type_ids_are_required(self):
+        windowed = WindowedEncoder(bert(sizes=ONE_LAYER), **self.WINDOWS)
+        with pytest.raises(ValueError, match=r"expects type ids.*Received: keys=\['input_ids'\]. Add"):
+            windowed({"input_ids": np.ones((1, 20), "int32")})
+        ids = pair_ids([(3, 40)], 50)
+        assert_equal(windowed(renamed(ids, HUGGINGFACE_NAMES)), windowed(ids))
+
+    @pytest.mark.parametrize("value", [1, "yes", None])
+    def test_is_a_flag(self, value):
+        with pytest.raises(TypeError, match=r"`repeat_first_segment` to be True or False. Received: repeat_first_"):
+            WindowedEncoder(bert(), 12, 2, repeat_first_segment=value)
+
+
 class TestOneWindow:
     @pytest.mark.parametrize(
         ("kind", "merge"),
@@ -332,7 +487,7 @@ class TestOneWindow:
         for sequence in (20, 13):
             ids = make_ids((13, 0, 9, 1, 2), sequence)
             assert_equal(windowed(ids), encoder(ids))
-        if kind == "bert":
+        if kind == "bert" and merge == "mean":
             assert_equal(as_graph(lambda x: windowed(x))(ids), as_graph(lambda x: encoder(x))(ids))
 
     @pytest.mark.parametrize("merge", ["max_context", "mean"])
@@ -749,12 +904,14 @@ class TestSaving:
         np.testing.assert_array_equal(again(ids), model(ids))
         layer = again.get_layer("windows")
         assert {name: value for name, value in layer.get_config().items() if name != "encoder"} == {
-            "name": "windows", "trainable": True, "merge": "mean", **SMALL,
+            "name": "windows", "trainable": True, "merge": "mean", "repeat_first_segment": False, **SMALL,
         }  # fmt: skip
         assert [weight.name for weight in layer.trainable_weights] == ["w", "gamma"]
 
     def test_each_argument_is_in_the_config(self):
-        arguments = {"window": 12, "stride": 5, "max_windows": 7, "merge": None, "name": "other"}
+        arguments = {
+            "window": 12, "stride": 5, "max_windows": 7, "merge": None, "repeat_first_segment": True, "name": "other"
+        }  # fmt: skip
         windowed = WindowedEncoder(bert(layers=[2]), **arguments)
         config = windowed.get_config()
         assert set(config) == {*inspect.signature(WindowedEncoder).parameters, "trainable"}
@@ -774,7 +931,7 @@ class TestSaving:
         assert_equal(clone(ids), model(ids))
 
     def test_quantized(self, tmp_path):
-        encoder = bert(sizes={**SIZES, "num_hidden_layers": 1})
+        encoder = bert(sizes=ONE_LAYER)
         model = functional(WindowedEncoder(encoder, **SMALL))
         ids = make_ids((40, 3), 42)
         plain = model(ids)["sequence_output"]
@@ -810,6 +967,7 @@ class TestExport:
         assert_stitched(served, stitch(encoder, ids, merge, **LONG))
 
     def test_unmerged(self, tmp_path, saved_model_runner):
-        windowed = WindowedEncoder(bert(layers=[3, 1]), merge=None, **SMALL)
-        served = self.check(windowed, make_ids((40, 0, 12), 42), tmp_path, saved_model_runner)
-        assert served["window_mask"].sum(1).tolist() == [6, 1, 1]
+        windowed = WindowedEncoder(bert(layers=[3, 1]), merge=None, repeat_first_segment=True, **SMALL)
+        ids = pair_ids([(38, None), (3, 20), (0, None), (5, 4)], 42)
+        served = self.check(windowed, ids, tmp_path, saved_model_runner)
+        assert served["window_mask"].sum(1).tolist() == [6, 8, 1, 1]

@@ -391,6 +391,12 @@ class TestSaving:
 
 
 class TestErrors:
+    @pytest.mark.parametrize("mode", ["weighted", "mean"])
+    @pytest.mark.parametrize("value", ["no", 1, None])
+    def test_layer_norm_is_a_flag(self, value, mode):
+        with pytest.raises(TypeError, match=r"`layer_norm` to be True or False\. Received: layer_norm="):
+            LayerCombination(mode, layer_norm=value)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -409,6 +415,7 @@ class TestErrors:
             ({"mode": "weighted", "dropout": -0.1}, r"Received: dropout=-0.1"),
             ({"mode": "weighted", "dropout": None}, r"Received: dropout=None"),
             ({"mode": "weighted", "dropout": float("nan")}, r"Received: dropout=nan"),
+            ({"mode": "weighted", "initial_weights": "12"}, r"Received: initial_weights='12'"),
             ({"mode": "weighted", "temperature": 0}, r"`temperature` to be positive\. Received: temperature=0"),
             ({"mode": "weighted", "temperature": -1.0}, r"Received: temperature=-1.0"),
             ({"mode": "weighted", "temperature": float("inf")}, r"Received: temperature=inf"),

@@ -352,6 +352,12 @@ class TestErrors:
             with pytest.raises(ValueError, match=r"`special_tokens_mask` to be \[batch, sequence\]"):
                 SequencePooling("mean", True)(states, mask=MASK, special_tokens_mask=mask)
 
+    @pytest.mark.parametrize("name", ["exclude_special_tokens", "normalize"])
+    @pytest.mark.parametrize("value", ["no", 1, None])
+    def test_of_flags(self, name, value):
+        with pytest.raises(TypeError, match=rf"`{name}` to be True or False\. Received: {name}="):
+            SequencePooling("mean", **{name: value})
+
     @pytest.mark.parametrize("excluded", [False, True])
     def test_of_the_special_tokens_mask(self, excluded):
         given = {} if excluded else {"special_tokens_mask": SPECIAL}

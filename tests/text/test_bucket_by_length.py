@@ -204,7 +204,16 @@ def test_errors_say_what_was_given():
     dataset = make_dataset(rows, numbers)
     with pytest.raises(ValueError, match="Received: tokens_per_batch=63 with rows of up to 64 tokens"):
         bucket_by_length(dataset, 63)
-    for lengths in ([], [16, 16, 64], [32, 16, 64], [0, 64], [8, 16, 24, 32, 64]):
+    for tokens in ("640", 640.5, None):
+        with pytest.raises(ValueError, match="to be an int that holds one row at least. Received: tokens_per_batch="):
+            bucket_by_length(dataset, tokens)
+    for wrong in (None, [rows], rows):
+        with pytest.raises(TypeError, match=r"a tf.data.Dataset of batches. Received: dataset of type"):
+            bucket_by_length(wrong, 640)
+    for flag in ("token_labels", "drop_remainder"):
+        with pytest.raises(TypeError, match=f"`{flag}` to be True or False. Received: {flag}='no'"):
+            bucket_by_length(dataset, 640, **{flag: "no"})
+    for lengths in (64, "64", [16.5, 64], ["a", 64], [], [16, 16, 64], [32, 16, 64], [0, 64], [8, 16, 24, 32, 64]):
         with pytest.raises(ValueError, match="Received: lengths="):
             bucket_by_length(dataset, 640, lengths)
     with pytest.raises(ValueError, match="1 to 8 positive numbers"):
