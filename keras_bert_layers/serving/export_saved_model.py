@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
 from keras_bert_layers.serving.card import CARD, loss_against, make_card
-from keras_bert_layers.serving.check import check as check_saved_model
+from keras_bert_layers.serving.check import check_as
 from keras_bert_layers.serving.signatures import ServedModel
 from keras_bert_layers.serving.stored_weights import StoredWeights
 from keras_bert_layers.serving.targets import ServableSignature, default_length_buckets
@@ -150,7 +150,7 @@ def export_saved_model(
             inputs = {name: servable.signature.inputs for name, servable in servables.items()}
             write_warmup(work / WARMUP, inputs, lengths or [served.sequence_length or 8], batch_sizes)
         if check:
-            _refuse_what_servers_refuse(work)
+            _refuse_what_servers_refuse(work, os.path.basename(os.path.abspath(directory)))
 
 
 def _remove_debug_names(path: pathlib.Path) -> None:
@@ -165,8 +165,8 @@ def _remove_debug_names(path: pathlib.Path) -> None:
     path.write_bytes(saved_model.SerializeToString(deterministic=True))
 
 
-def _refuse_what_servers_refuse(directory: pathlib.Path) -> None:
-    findings = check_saved_model(directory)
+def _refuse_what_servers_refuse(directory: pathlib.Path, version: str) -> None:
+    findings = check_as(directory, version)
     errors = [str(finding) for finding in findings if finding.severity == "error"]
     if errors:
         raise ValueError(

@@ -9,6 +9,8 @@ from flatbuffers.table import Table
 
 # Fields of tf.text's FastWordpieceTokenizerConfig, in the order of its schema.
 _TRIE, _SUFFIX_INDICATOR, _UNKNOWN_TOKEN, _END_TO_END = 0, 5, 6, 10
+# In bytes: tf.text takes no token that is longer than 255.
+_LONGEST = 1024
 
 
 def graph_vocabulary(constants: Iterable[bytes]) -> list[str] | None:
@@ -34,7 +36,7 @@ def graph_vocabulary(constants: Iterable[bytes]) -> list[str] | None:
         if (trie := _trie(constant)) is not None:
             try:
                 return _tokens(trie)
-            except (IndexError, KeyError):
+            except (IndexError, ValueError):
                 # A broken one.
                 return None
     return None
@@ -64,6 +66,7 @@ def _tokens(trie: np.ndarray) -> list[str]:
     found: dict[int, bytes] = {}
     labels = np.arange(1, 256, dtype=np.uint32)
     pending = [(0, b"")]
+    visited = {0}
     while pending:
         node, prefix = pending.pop()
         unit = int(trie[node])
@@ -74,5 +77,10 @@ def _tokens(trie: np.ndarray) -> list[str]:
         children = base ^ labels
         inside = children < len(trie)
         matching = labels[inside][trie[children[inside]] & 0x800000FF == labels[inside]]
-        pending += [(int(base ^ label), prefix + bytes([label])) for label in matching.tolist()]
+        for label in matching.tolist():
+            child = int(base ^ label)
+            if child in visited or len(prefix) == _LONGEST:
+                raise ValueError("a broken trie, which goes in circles or is deeper than any token is long")
+            visited.add(child)
+            pending.append((child, prefix + bytes([label])))
     return [found[number].decode("utf-8", "replace") for number in sorted(found)]

@@ -1,0 +1,63 @@
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tensorflow.core.framework import types_pb2
+
+from keras_bert_layers.serving.check.export import AGAIN, CARD_FILE, Export
+from keras_bert_layers.serving.graph_vocabulary import graph_vocabulary
+from keras_bert_layers.text.bert_tokenizer import OTHER_PRIVATE_CHARACTER, PLACEHOLDERS
+
+# What BertTokenizer puts in place of a token that no text has.
+_UNREACHABLE = re.compile(r"\[\[\d+\]\]")
+
+
+# To a multiple of what tables are filled up, for the sake of processors.
+_FULL_ROWS = 128
+
+
+def check_vocabulary(export: Export) -> None:
+    models = [tensor.tensor_content for _, tensor in export.constants() if tensor.dtype == types_pb2.DT_UINT8]
+    tokens = graph_vocabulary(models)
+    vocabulary = export.card.get("vocabulary")
+    if tokens is None:
+        if vocabulary:
+            export.error(CARD_FILE, "It describes a vocabulary, and there is none in the graph.", AGAIN)
+        return
+    # As BertTokenizer keeps them: with one more at the end, and with stand-ins for special tokens that texts may hold.
+    special = {character: token for token, character in PLACEHOLDERS.items()}
+    tokens = [special.get(token, token) for token in tokens if token != OTHER_PRIVATE_CHARACTER]
+    if vocabulary and not _are_those(vocabulary, tokens):
+        export.error(
+            CARD_FILE,
+            f"The vocabulary in the graph ({len(tokens)} tokens) is not the one that the export was made with "
+            f"({vocabulary['size']} tokens): texts get wrong ids, and every answer is wrong without an error.",
+            "The tokens and the weights no longer belong together. Export the model again.",
+        )
+    rows = export.rows("word")
+    if len(rows) == 1:
+        _compare_with_rows(export, len(tokens), rows.pop())
+
+
+def _are_those(vocabulary: dict[str, Any], tokens: Sequence[str]) -> bool:
+    if any(_UNREACHABLE.fullmatch(token) for token in tokens):
+        return len(tokens) == vocabulary["size"]
+    return hashlib.sha256("\n".join(tokens).encode()).hexdigest() == vocabulary["sha256"]
+
+
+def _compare_with_rows(export: Export, tokens: int, rows: int) -> None:
+    if tokens > rows:
+        export.error(
+            "saved_model.pb",
+            f"The vocabulary has {tokens} tokens, and the embedding table {rows} rows: a text with one of the last "
+            f"{tokens - rows} tokens fails, and with it every request in its batch.",
+            "Export with the vocabulary that the weights were trained with.",
+        )
+    elif rows - tokens >= _FULL_ROWS:
+        export.warning(
+            "saved_model.pb",
+            f"The vocabulary has {tokens} tokens, and the embedding table {rows} rows: {rows - tokens} of them no text "
+            "can reach.",
+            "See whether this is the vocabulary that the weights were trained with.",
+        )
