@@ -103,7 +103,10 @@ def dump(value: Any) -> bytes:
 
 def mutate_file(random: random.Random, file: pathlib.Path, others: Sequence[pathlib.Path]) -> str:
     """Changes a file in place, and says how."""
-    content = file.read_bytes() if file.is_file() else b""
+    if file.is_symlink() or not file.is_file():
+        # Already something else.
+        return f"{file.name}: once more"
+    content = file.read_bytes()
     kind = random.choice("bytes bytes bytes json json json json json json place".split())
     if kind == "json":
         try:
@@ -120,7 +123,7 @@ def mutate_file(random: random.Random, file: pathlib.Path, others: Sequence[path
         content, what = mutate_bytes(random, content)
         file.write_bytes(content)
         return f"{file.name}: {what}"
-    file.unlink(missing_ok=True)
+    file.unlink()
     kind = random.choice("missing directory pipe loop dangling other".split())
     if kind == "directory":
         file.mkdir()
