@@ -7,6 +7,7 @@ from keras_bert_layers.serving.finding import Finding
 from keras_bert_layers.serving.serving_error import (
     DeadlineExceededError,
     InvalidRequestError,
+    InvalidResponseError,
     ModelNotFoundError,
     ResponseTooLargeError,
     ServerUnavailableError,
@@ -18,6 +19,7 @@ __all__ = [
     "DeadlineExceededError",
     "Finding",
     "InvalidRequestError",
+    "InvalidResponseError",
     "ModelNotFoundError",
     "ResponseTooLargeError",
     "ServerUnavailableError",

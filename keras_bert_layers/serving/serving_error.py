@@ -26,7 +26,11 @@ class DeadlineExceededError(ServingError):
 
 
 class InvalidRequestError(ServingError):
-    """The server took the inputs for wrong: names, dtypes or shapes are not those of the signature."""
+    """Names, dtypes or shapes of what was asked are not those of the signature."""
+
+
+class InvalidResponseError(ServingError):
+    """The answer does not fit what was asked or what the signature gives, and none of it is believed."""
 
 
 class ModelNotFoundError(ServingError):
@@ -52,6 +56,7 @@ _WAYS_OUT: dict[type[ServingError], str] = {
     ServerUnavailableError: "Is it running, and has it loaded the model?",
     DeadlineExceededError: "Give the call a longer `timeout`, or send fewer texts at once.",
     InvalidRequestError: "Compare the inputs with the signature's; the server's log says what it found.",
+    InvalidResponseError: "Is it TensorFlow Serving that answers, and does nothing in between change what it says?",
     ModelNotFoundError: "Compare `model`, `version`, `label` and `signature` with what the server serves.",
     ResponseTooLargeError: "Ask for fewer `outputs`, a smaller `batch_size`, or raise `max_response_bytes`.",
 }
@@ -72,3 +77,17 @@ def serving_error(code: str, where: str, kind: type[ServingError] | None = None)
     """
     kind = kind or _CLASSES.get(code, ServingError)
     return kind(f"Expected an answer of {where}. Received: status={code}. {_WAYS_OUT[kind]}", code)
+
+
+def invalid_response(where: str, received: str) -> ServingError:
+    """The error for an answer that is none.
+
+    Args:
+        where: URL and model.
+        received: what is wrong, in words of our own.
+    """
+    return InvalidResponseError(
+        f"Expected an answer of {where} that fits the request and the signature. Received: {received}. "
+        f"{_WAYS_OUT[InvalidResponseError]}",
+        "INTERNAL",
+    )

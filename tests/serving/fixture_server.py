@@ -2,7 +2,8 @@
 
 The gRPC half is the official servicer of tensorflow-serving-api; the REST half keeps the rules of TensorFlow Serving's
 RESTful API (https://www.tensorflow.org/tfx/serving/api_rest): row and column form, base64, names of outputs left out
-where there is one, errors as JSON. It has no batching, no version policy and no warm-up, and is no server for anybody.
+where there is one, errors as JSON. Neither half casts: another dtype or shape than the signature's is refused. It has
+no batching, no version policy and no warm-up, and is no server for anybody.
 """
 
 import argparse
@@ -23,8 +24,9 @@ import grpc
 import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401
-from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from google.protobuf import json_format
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 HTTP_STATUS = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503}
 HTTP_STATUS |= {"RESOURCE_EXHAUSTED": 503, "DEADLINE_EXCEEDED": 504, "INTERNAL": 500, "PERMISSION_DENIED": 403}
@@ -53,7 +55,7 @@ class FixtureServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         tls: tuple[bytes, bytes, ssl.SSLContext] | None = None,
     ):
         self.model, self.label = model, label
-        self.loaded = tf.saved_model.load(str(directory))
+        self.load(directory)
         self.fail_next: list[str] = []
         self.delay = 0.0
         self.batch_sizes: list[int] = []
@@ -80,6 +82,12 @@ class FixtureServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.rest_port = self.rest_server.server_address[1]
         threading.Thread(target=self.rest_server.serve_forever, daemon=True).start()
 
+    def load(self, directory: pathlib.Path) -> None:
+        """Serves this directory from now on, as a server does that finds a new version."""
+        self.loaded = tf.saved_model.load(str(directory))
+        stored = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+        self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=stored.meta_graphs[0].signature_def)
+
     def stop(self) -> None:
         self.grpc_server.stop(None).wait()
         self.rest_server.shutdown()
@@ -99,6 +107,9 @@ class FixtureServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         specs = signature.structured_input_signature[1]
         if set(inputs) != set(specs):
             raise RefusedError("INVALID_ARGUMENT", f"input size does not match signature: {inputs}")
+        for key, value in inputs.items():
+            if tf.as_dtype(value.dtype) != specs[key].dtype or not specs[key].shape.is_compatible_with(value.shape):
+                raise RefusedError("INVALID_ARGUMENT", f"Expects arg to be {specs[key]} but {value} is provided")
         with self.lock:
             self.batch_sizes.append(len(next(iter(inputs.values()))))
             code = self.fail_next.pop(0) if self.fail_next else None
@@ -107,7 +118,7 @@ class FixtureServer(prediction_service_pb2_grpc.PredictionServiceServicer):
             # As servers do, with what they were given.
             raise RefusedError(code, f"The fixture was told to fail on {inputs}")
         try:
-            return signature(**{key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()})
+            return signature(**{key: tf.constant(value) for key, value in inputs.items()})
         except (tf.errors.OpError, TypeError, ValueError) as error:
             raise RefusedError("INVALID_ARGUMENT", f"{error} {inputs}") from error
 
@@ -128,11 +139,22 @@ class FixtureServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         except RefusedError as refusal:
             context.abort(grpc.StatusCode[refusal.code], str(refusal))
 
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        try:
+            spec = request.model_spec
+            self.check_model(spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label)
+            if list(request.metadata_field) != ["signature_def"]:
+                raise RefusedError("INVALID_ARGUMENT", f"Metadata field {request.metadata_field} is not supported")
+        except RefusedError as refusal:
+            context.abort(grpc.StatusCode[refusal.code], str(refusal))
+        return self.metadata()
+
     def predict_json(self, request: Any) -> dict[str, Any]:
         if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
             raise RefusedError("INVALID_ARGUMENT", "Request must have one of 'instances' and 'inputs'")
         name = request.get("signature_name", "serving_default")
-        names = list(self.signature(name).structured_input_signature[1])
+        specs = self.signature(name).structured_input_signature[1]
+        names = list(specs)
         if "inputs" in request:
             columns = request["inputs"]
             if not _is_object(columns):
@@ -147,9 +169,11 @@ class FixtureServer(prediction_service_pb2_grpc.PredictionServiceServicer):
                 raise RefusedError("INVALID_ARGUMENT", f"Not all instances have the same keys: {rows}")
             columns = {key: [row[key] for row in rows] for key in rows[0]}
         try:
-            inputs = {key: np.array(_from_json(value), dtype=_dtype_of(value)) for key, value in columns.items()}
+            inputs = {key: _from_json(value, specs[key].dtype) for key, value in columns.items() if key in specs}
         except ValueError as error:
             raise RefusedError("INVALID_ARGUMENT", f"JSON Value: {columns} is not a tensor") from error
+        if len(inputs) != len(columns):
+            raise RefusedError("INVALID_ARGUMENT", f"input size does not match signature: {columns}")
         outputs = {key: _to_json(key, value) for key, value in self.run(name, inputs).items()}
         if "inputs" in request:
             return {"outputs": next(iter(outputs.values())) if len(outputs) == 1 else outputs}
@@ -157,22 +181,12 @@ class FixtureServer(prediction_service_pb2_grpc.PredictionServiceServicer):
             return {"predictions": next(iter(outputs.values()))}
         return {"predictions": [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]}
 
-    def metadata(self) -> dict[str, Any]:
-        def describe(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
-            return {key: {"dtype": types_pb2.DataType.Name(spec.dtype.as_datatype_enum)} for key, spec in specs.items()}
-
-        signatures = {
-            name: {
-                "inputs": describe(function.structured_input_signature[1]),
-                "outputs": describe(function.structured_outputs),
-                "method_name": "tensorflow/serving/predict",
-            }
-            for name, function in self.loaded.signatures.items()
-        }
-        return {
-            "model_spec": {"name": self.model, "signature_name": "", "version": "1"},
-            "metadata": {"signature_def": {"signature_def": signatures}},
-        }
+    def metadata(self) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = self.model
+        response.model_spec.version.value = 1
+        response.metadata["signature_def"].Pack(self.definitions)
+        return response
 
 
 def _is_object(value: Any) -> bool:
@@ -180,18 +194,20 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict) and set(value) != {"b64"}
 
 
-def _from_json(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_from_json(item) for item in value]
-    if isinstance(value, dict):
-        return base64.b64decode(value["b64"])
-    return value.encode() if isinstance(value, str) else value
+def _from_json(value: Any, dtype: tf.DType) -> np.ndarray:
+    """As the server reads JSON: whole numbers for integers, and no text for a number or the other way round."""
 
+    def convert(item: Any) -> Any:
+        if isinstance(item, list):
+            return [convert(inner) for inner in item]
+        if dtype == tf.string and isinstance(item, (str, dict)):
+            return base64.b64decode(item["b64"]) if isinstance(item, dict) else item.encode()
+        kinds = (int, float) if dtype.is_floating else (bool,) if dtype.is_bool else (int,)
+        if dtype == tf.string or type(item) not in kinds:
+            raise ValueError(f"{item} is no {dtype.name}")
+        return item
 
-def _dtype_of(value: Any) -> Any:
-    while isinstance(value, list) and value:
-        value = value[0]
-    return object if isinstance(value, (str, dict)) else None
+    return np.array(convert(value), dtype.as_numpy_dtype)
 
 
 def _to_json(name: str, value: tf.Tensor) -> Any:
@@ -208,6 +224,8 @@ def _to_json(name: str, value: tf.Tensor) -> Any:
 def _handler(server: FixtureServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Headers and body in one piece, or the second waits 40 ms for the client to say that it has the first.
+        wbufsize = -1
         path_form = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?(/metadata|:predict)")
 
         def answer(self, status: int, content: Any) -> None:
@@ -226,7 +244,8 @@ def _handler(server: FixtureServer) -> type[BaseHTTPRequestHandler]:
                     raise RefusedError("INVALID_ARGUMENT", f"Malformed request: {self.command} {self.path}")
                 server.check_model(match[1], int(match[2]) if match[2] else None, match[3])
                 if action == "/metadata":
-                    self.answer(200, server.metadata())
+                    answer = json_format.MessageToDict(server.metadata(), preserving_proto_field_name=True)
+                    self.answer(200, answer)
                     return
                 try:
                     request = json.loads(body)
