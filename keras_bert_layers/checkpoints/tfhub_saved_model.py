@@ -163,6 +163,28 @@ class TFHubSavedModel:
                 self._packed = pack_saved_model(pathlib.Path(directory))
         return {"saved_model": self._packed}
 
+    @classmethod
+    def from_config(cls, config: Any) -> "TFHubSavedModel":
+        """Unpacks what `get_config` returned, and nothing else: a file must not say what is read or downloaded.
+
+        Args:
+            config: the dict that `get_config` returned.
+
+        Returns:
+            The `TFHubSavedModel`.
+
+        Raises:
+            ValueError: for a path, a URL handle or anything else.
+        """
+        packed = config.get("saved_model") if isinstance(config, dict) else None
+        if not isinstance(packed, str):
+            raise ValueError(
+                "A saved configuration is expected to hold the SavedModel itself, packed as text. "
+                f"Received: source of type {type(config).__name__}, and nothing was read. This package did not write "
+                "this configuration; make a new layer from a SavedModel that you trust."
+            )
+        return cls({"saved_model": packed})
+
 
 def refuse_in_safe_mode(layer_name: str) -> None:
     """Refuses to load a graph from a Keras file in safe mode, for a TensorFlow graph can read and write files.

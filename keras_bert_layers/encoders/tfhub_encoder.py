@@ -142,4 +142,4 @@ class TFHubEncoder(LayerwiseEncoder):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TFHubEncoder":
         refuse_in_safe_mode(cls.__name__)
-        return super().from_config(config)
+        return super().from_config({**config, "source": TFHubSavedModel.from_config(config.get("source"))})

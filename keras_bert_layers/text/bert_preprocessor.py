@@ -332,6 +332,18 @@ class BertPreprocessor(TextLayer):
             "long_documents": self.long_documents,
         }
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "BertPreprocessor":
+        vocabulary = config.get("vocabulary")
+        # A path would be opened, and the file's lines would travel on in whatever is saved next.
+        if not isinstance(vocabulary, (list, tuple)):
+            raise ValueError(
+                f"The saved configuration of a {cls.__name__} is expected to hold its vocabulary as a list of tokens. "
+                f"Received: vocabulary of type {type(vocabulary).__name__}, and nothing was read. {cls.__name__} did "
+                "not write this configuration; make a new layer from a vocabulary file that you trust."
+            )
+        return super().from_config(config)
+
 
 def _number_of_positions(source: Any, download: dict[str, Any]) -> int | None:
     """The longest sequence that a checkpoint has positions for; None where it does not say."""

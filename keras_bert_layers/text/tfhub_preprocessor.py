@@ -71,4 +71,4 @@ class TFHubPreprocessor(TextLayer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TFHubPreprocessor":
         refuse_in_safe_mode(cls.__name__)
-        return super().from_config(config)
+        return super().from_config({**config, "source": TFHubSavedModel.from_config(config.get("source"))})
