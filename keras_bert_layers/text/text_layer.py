@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -7,6 +6,7 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.text.texts import plain_texts
 
 OUTPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 
@@ -73,7 +73,7 @@ class TextLayer(keras.layers.Layer):
         )
         if not is_tuple:
             return self._texts(inputs)
-        segments = tuple(self._texts(value) for value in inputs)
+        segments = tuple(self._texts(value, f"inputs[{number}]") for number, value in enumerate(inputs))
         batches = [segment.shape[0] for segment in segments]
         if not segments or len(set(batches) - {None}) > 1:
             raise ValueError(
@@ -83,61 +83,75 @@ class TextLayer(keras.layers.Layer):
             )
         return segments if len(segments) > 1 else segments[0]
 
-    def _texts(self, texts: Any) -> Any:
-        if isinstance(texts, (str, bytes)):
-            texts = [texts]
+    def _texts(self, texts: Any, name: str = "inputs") -> Any:
+        owner = type(self).__name__
+        texts = plain_texts(texts, name, owner)
         if isinstance(texts, (list, np.ndarray)):
-            wrong = next((text for text in _leaves(texts) if not isinstance(text, (str, bytes))), None)
-            if wrong is not None:
-                raise TypeError(
-                    f"{type(self).__name__} expects texts, as str. "
-                    f"Received: {wrong!r} of type {type(wrong).__name__} among them."
+            texts = self._tensor(texts, name)
+        if not _is_tensor(texts) or _is_sparse(texts):
+            dense = ""
+            if _is_sparse(texts):
+                is_symbolic = isinstance(texts, KerasTensor)
+                dense = (
+                    " Leave out sparse=True."
+                    if is_symbolic
+                    else " Make it dense: tf.sparse.to_dense(texts, default_value='')."
                 )
-            pair = next((text for text in texts if isinstance(text, tuple)), None)
-            if pair is not None:
-                words = ", and texts that are split into words as a list of lists" if 2 in self.ranks else ""
-                raise ValueError(
-                    f"{type(self).__name__} expects pairs as a tuple of two lists, ([first texts], [second texts])"
-                    f"{words}. Received: a list with the tuple {pair!r} in it."
-                )
-            if any(isinstance(text, list) for text in texts):
-                texts = tf.ragged.constant(texts, dtype="string", ragged_rank=1)
-            else:
-                texts = tf.constant(np.asarray(texts, dtype=object), dtype="string")
-        if not _is_tensor(texts):
             raise TypeError(
-                f"{type(self).__name__} expects a str, a list of str, an array or a tensor of strings, or a tuple of "
-                f"two of them for pairs. Received: inputs of type {type(texts).__name__}."
+                f"{owner} expects a str, a list of str, an array, a column of pandas or a tensor of strings, or a "
+                f"tuple of two of them for pairs. Received: {name} of type {type(texts).__name__}.{dense}"
             )
         if keras.backend.standardize_dtype(texts.dtype) != "string":
             raise TypeError(
-                f"{type(self).__name__} expects strings. Received: inputs.dtype={texts.dtype}. "
+                f"{owner} expects strings. Received: {name}.dtype={texts.dtype}. "
                 "In a functional model: keras.Input(shape=(), dtype='string')."
             )
         if len(texts.shape) not in self.ranks:
             words = " or of words [batch, words]" if 2 in self.ranks else ""
             raise ValueError(
-                f"{type(self).__name__} expects a batch of texts [batch]{words}. "
-                f"Received: inputs.shape={tuple(texts.shape)}. "
+                f"{owner} expects a batch of texts [batch]{words}. "
+                f"Received: {name}.shape={tuple(texts.shape)}. "
                 "Use keras.Input(shape=(), dtype='string') in a model, and dataset.batch(...) before dataset.map(...)."
             )
         return texts
+
+    def _tensor(self, texts: list | np.ndarray, name: str) -> tf.Tensor | tf.RaggedTensor:
+        owner, split = type(self).__name__, "texts that are split into words as a list of lists"
+        if isinstance(texts, np.ndarray):
+            return tf.constant(texts.astype(object), dtype="string")
+        kinds = [type(text) if isinstance(text, (list, tuple)) else str for text in texts]
+        if tuple in kinds:
+            words = f", and {split}" if 2 in self.ranks else ""
+            raise ValueError(
+                f"{owner} expects pairs as a tuple of two lists, ([first texts], [second texts]){words}. "
+                f"Received: the tuple {name}[{kinds.index(tuple)}] in a list. "
+                "To turn pairs into columns: tuple(map(list, zip(*pairs)))."
+            )
+        if list not in kinds:
+            return tf.constant(np.asarray(texts, dtype=object), dtype="string")
+        if str in kinds or 2 not in self.ranks:
+            raise ValueError(
+                f"{owner} expects texts as a list of str{f', or {split}' if 2 in self.ranks else ''}. Received: the "
+                f"list {name}[{kinds.index(list)}]{f' and the str {name}[{kinds.index(str)}]' if str in kinds else ''}."
+            )
+        for number, words in enumerate(texts):
+            if any(isinstance(word, (list, tuple, np.ndarray)) for word in words):
+                raise ValueError(
+                    f"{owner} expects {split} of str. Received: {name}[{number}] with a list of its own in it."
+                )
+        return tf.ragged.constant(texts, dtype="string", ragged_rank=1)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
         batch = keras.tree.flatten(inputs)[0].shape[0]
         return {name: KerasTensor((batch, self.sequence_length), "int32") for name in OUTPUT_NAMES}
 
 
-def _leaves(texts: Any) -> Iterator[Any]:
-    for text in texts:
-        if isinstance(text, (list, tuple, np.ndarray)):
-            yield from _leaves(text)
-        else:
-            yield text
-
-
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, KerasTensor) or tf.is_tensor(value)
+
+
+def _is_sparse(value: Any) -> bool:
+    return isinstance(value, tf.SparseTensor) or getattr(value, "sparse", False)
 
 
 def check_sequence_length(sequence_length: Any, limit: int | None = None) -> int:

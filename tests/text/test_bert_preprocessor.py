@@ -211,14 +211,12 @@ def test_wrong_arguments(vocabulary, arguments, error, message):
     ("inputs", "error", "message"),
     [
         (3, TypeError, "Received: inputs of type int"),
-        (["text", 3], TypeError, "Received: 3 of type int among them"),
         (tf.constant([1, 2]), TypeError, "expects strings. Received: inputs.dtype="),
         (tf.constant("scalar"), ValueError, r"batch of texts \[batch\] or .*Received: inputs.shape=\(\)"),
         (np.full((1, 1, 1), "a"), ValueError, r"or of words \[batch, words\]. Received: inputs.shape=\(1, 1, 1\)"),
         ((), ValueError, "Received: a tuple with no texts"),
         ((["a", "b"], ["c"]), ValueError, "Received: a tuple with 2 and 1 texts"),
-        ([("a", "b"), ("c", "d")], ValueError, r"pairs as a tuple of two lists.*the tuple \('a', 'b'\)"),
-        (["a", ("b", "c")], ValueError, r"Received: a list with the tuple \('b', 'c'\) in it"),
+        (["a", ("b", "c")], ValueError, r"pairs as a tuple of two lists.*Received: the tuple inputs\[1\] in a list"),
     ],
 )
 def test_wrong_inputs(vocabulary, inputs, error, message):
