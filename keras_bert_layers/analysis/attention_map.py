@@ -7,7 +7,7 @@ import numpy as np
 from keras_bert_layers.analysis.figures import COLOUR_MAP, new_figure, with_fonts
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, run_batches, token_strings
+from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, count_texts, run_batches, token_strings
 
 
 @dataclasses.dataclass(repr=False)
@@ -116,10 +116,15 @@ def attention_map(
     ```
     """
     numbers = chosen_layers(encoder, layers, scores=True)
-    batches = list(run_batches(encoder, preprocessor, texts, numbers, Wanted(scores=True)))
-    if len(batches) > 1 or len(batches[0].texts) > 1:
-        raise ValueError(f"attention_map expects one text. Received: {sum(len(b.texts) for b in batches)} texts.")
-    batch = batches[0]
+    count = count_texts(texts)
+    batch = (
+        next(run_batches(encoder, preprocessor, texts, numbers, Wanted(scores=True))) if count in (None, 1) else None
+    )
+    if batch is None or len(batch.texts) > 1 or not batch.ends_window:
+        raise ValueError(
+            f"attention_map expects one text. Received: {count or 'several'} texts. Choose one: texts[0], or for pairs "
+            "(firsts[0], seconds[0])."
+        )
     return AttentionMap(
         layers=numbers,
         tokens=token_strings(preprocessor, batch.ids["input_word_ids"][0]),

@@ -117,12 +117,12 @@ def neighbours(
     Example:
 
     ```python
-    corpus = kbl.analysis.extract_embeddings(encoder, preprocessor, texts, layers="last4", pooling="mean", combine="mean")
+    corpus = kbl.analysis.extract_embeddings(encoder, preprocessor, texts, pooling="mean")
     kbl.analysis.neighbours(encoder, preprocessor, corpus, ["Where is my parcel?"]).to_dataframe()
     query = ("She sat on the bank of the river.", "bank")
     kbl.analysis.neighbours(encoder, preprocessor, texts, [query], pooling=None).to_dataframe()
     ```
-    """  # noqa: E501
+    """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"Expected `count` to be an int of at least 1. Received: count={count!r}.")
     chosen = None if pooling is None else make_pooling(pooling)
@@ -209,10 +209,10 @@ def _query_units(
     """The queries one by one, and `[layers, queries, hidden]`, of length 1."""
     texts = queries
     if wanted.words:
-        queries = list(queries) if isinstance(queries, Iterable) else []
+        queries = list(queries) if isinstance(queries, Iterable) else [queries]
         if not all(isinstance(query, tuple) and len(query) == 2 and isinstance(query[1], str) for query in queries):
             raise TypeError(
-                "With pooling=None words are compared, and `queries` is a list of tuples (text, word). "
+                "With pooling=None words are compared, and a query is a tuple (text, word), in a list. "
                 f"Received: queries={queries!r}."
             )
         texts = [text for text, _ in queries]
@@ -222,7 +222,7 @@ def _query_units(
         raise ValueError(f"Expected at least one query. Received: queries={queries!r}.")
     asked: dict[int, Any] = {}
     found: dict[int, np.ndarray] = {}
-    for batch in run_batches(encoder, preprocessor, texts, layers, wanted):
+    for batch in run_batches(encoder, preprocessor, texts, layers, wanted, argument="queries"):
         asked |= {int(number): text for number, text in zip(batch.numbers, batch.texts, strict=True)}
         if not wanted.words:
             found |= {int(n): v for n, v in zip(batch.numbers, np.stack(batch.states.vectors, axis=1), strict=True)}

@@ -49,7 +49,7 @@ class Projection(Result):
         columns = min(4, len(self.layers))
         rows = -(-len(self.layers) // columns)
         figure = new_figure(
-            0.9 + 2.2 * rows,
+            0.9 + {1: 4.6, 2: 3.4, 3: 2.6, 4: 2.2}[columns] * rows,
             f"The same {self.points.shape[1]:,} {self.unit} in each layer (first two principal components)",
         )
         axes = figure.subplots(rows, columns, squeeze=False).ravel()

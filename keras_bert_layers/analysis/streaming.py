@@ -19,6 +19,7 @@ from keras_bert_layers.layers.sequence_pooling import POOLING_MODES, SequencePoo
 from keras_bert_layers.layers.word_pooling import WordPooling
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.texts import check_texts, plain_texts
 
 # Texts that are sorted by length together. Within them all batches are made before the next texts are read.
 WINDOW = 1024
@@ -264,7 +265,13 @@ def pooling_name(pooling: SequencePooling) -> str:
 
 
 def run_batches(
-    encoder: Any, preprocessor: Any, texts: Any, layers: Sequence[int], wanted: Wanted, other: Any = None
+    encoder: Any,
+    preprocessor: Any,
+    texts: Any,
+    layers: Sequence[int],
+    wanted: Wanted,
+    other: Any = None,
+    argument: str = "texts",
 ) -> Iterator[Batch]:
     """Runs texts through an encoder, each once.
 
@@ -279,6 +286,7 @@ def run_batches(
         layers: numbers of layers.
         wanted: what is needed of each batch.
         other: a second encoder, which gets the same ids.
+        argument: what the user calls the texts.
 
     Raises:
         TypeError, ValueError: for texts that the preprocessor does not take, and for no text at all.
@@ -304,14 +312,18 @@ def run_batches(
             "Only BertPreprocessor says which word a token belongs to. "
             f"Received: preprocessor of type {type(preprocessor).__name__}."
         )
+    stream = read_texts(texts, argument)
+    # Read before the encoder is compiled, so that what is no text is refused at once.
+    window, first = list(itertools.islice(stream, WINDOW)), 0
+    if not window:
+        raise ValueError("Expected at least one text. Received: texts without any.")
+    columns = _column(window, first)
     run = _compile(encoder, layers, wanted)
     run_other = _compile(other, layers, wanted) if other is not None else None
     random = np.random.default_rng(0)
-    first = 0
     with progress_bar(count_texts(texts), "text") as bar:
-        stream = read_texts(texts)
-        while window := list(itertools.islice(stream, WINDOW)):
-            ids = {name: np.asarray(value) for name, value in preprocessor(_column(window, first)).items()}
+        while window:
+            ids = {name: np.asarray(value) for name, value in preprocessor(columns).items()}
             lengths = ids["input_mask"].sum(axis=1)
             parts = _split_by_length(lengths, encoder, layers, wanted)
             # In random order, so that no measure sees all short texts first.
@@ -324,8 +336,8 @@ def run_batches(
                 )
                 bar.update(len(rows))
             first += len(window)
-    if not first:
-        raise ValueError("Expected at least one text. Received: texts without any.")
+            window = list(itertools.islice(stream, WINDOW))
+            columns = _column(window, first) if window else None
 
 
 def _make_batch(
@@ -459,50 +471,47 @@ def _rank(dataset: tf.data.Dataset) -> int | None:
     return ranks.pop()
 
 
-def read_texts(texts: Any) -> Iterator[Any]:
+def read_texts(texts: Any, argument: str) -> Iterator[Any]:
     """Texts in any form -> str, tuples of str (pairs) or lists of str (words), one by one."""
     if isinstance(texts, tf.data.Dataset):
         dataset = texts.unbatch() if _rank(texts) == 1 else texts
         for element in dataset.as_numpy_iterator():
             yield _decode(element)
     elif isinstance(texts, tuple) and len(texts) > 1:
-        segments = [_read_column(segment) for segment in texts]
+        segments = [_read_column(segment, f"{argument}[{number}]") for number, segment in enumerate(texts)]
+        # Where a stream has no length, the shorter one is noticed at its end.
+        known = {count_texts(segment) for segment in texts} - {None}
         for number, pair in enumerate(itertools.zip_longest(*segments)):
-            if None in pair:
+            if None in pair or len(known) > 1:
+                found = " and ".join(map(str, sorted(known))) if len(known) > 1 else f"{number} and more"
                 raise ValueError(
-                    f"Expected as many second texts as first ones. Received: a tuple, one part of which has {number} "
-                    "texts and another more. Texts that are no pairs come as a list."
+                    f"Expected as many second texts as first ones. Received: a tuple with {found} texts. Texts that "
+                    "are no pairs come as a list."
                 )
             yield pair
     else:
-        yield from _read_column(texts[0] if isinstance(texts, tuple) and texts else texts)
+        yield from _read_column(texts[0] if isinstance(texts, tuple) and texts else texts, argument)
 
 
-def _read_column(texts: Any) -> Iterator[Any]:
+def _read_column(texts: Any, name: str) -> Iterator[Any]:
     """Texts, or one segment of pairs -> str or lists of str."""
-    if isinstance(texts, (str, bytes)):
-        texts = [texts]
-    # A table gives the names of its columns, and a set its texts in any order.
-    if not isinstance(texts, Iterable) or isinstance(texts, (Mapping, Set)) or getattr(texts, "ndim", 1) != 1:
-        shape = f" and shape {tuple(texts.shape)}" if hasattr(texts, "shape") else ""
+    texts = plain_texts(texts, name, "The analysis")
+    # A mapping gives its keys, and a set its texts in any order.
+    is_scalar = tf.is_tensor(texts) and texts.shape.rank == 0
+    if not isinstance(texts, Iterable) or isinstance(texts, (Mapping, Set)) or is_scalar:
         raise TypeError(
             "The analysis expects texts as a list or another iterable of str, or of lists of str (words); for pairs as "
             "a tuple of two of them, (first texts, second texts); or as a tf.data.Dataset. "
-            f"Received: texts of type {type(texts).__name__}{shape}. Of a table give one column."
+            f"Received: {name} of type {type(texts).__name__}."
         )
     for number, text in enumerate(texts):
         text = _decode(text)
         if isinstance(text, tuple):
             raise TypeError(
-                "The analysis expects pairs as a tuple of two lists, ([first texts], [second texts]). Received: "
-                f"texts[{number}]={text!r}. tuple(zip(*pairs)) makes the one of the other."
+                "The analysis expects pairs as a tuple of two lists, ([first texts], [second texts]). Received: the "
+                f"tuple {name}[{number}]. To turn pairs into columns: tuple(map(list, zip(*pairs)))."
             )
-        parts = text if isinstance(text, list) else [text]
-        if not all(isinstance(part, str) for part in parts):
-            raise TypeError(
-                "The analysis expects texts as str, or as lists of str (words). "
-                f"Received: texts[{number}]={text!r}. Leave texts that are missing out, and their labels with them."
-            )
+        check_texts([text], name, "The analysis", number)
         yield text
 
 
@@ -523,7 +532,7 @@ def _column(texts: list[Any], first: int) -> Any:
     if wrong is not None:
         raise TypeError(
             "The analysis expects texts of one kind: all str, or all lists of str (words). "
-            f"Received: texts[{first + wrong}]={texts[wrong]!r} after texts[{first}]={texts[0]!r}."
+            f"Received: texts[{first + wrong}], which is not of the kind of texts[{first}]."
         )
     if isinstance(texts[0], tuple):
         return tuple(list(segment) for segment in zip(*texts, strict=True))
