@@ -117,13 +117,13 @@ def attention_map(
     """
     numbers = chosen_layers(encoder, layers, scores=True)
     count = count_texts(texts)
-    batch = (
-        next(run_batches(encoder, preprocessor, texts, numbers, Wanted(scores=True))) if count in (None, 1) else None
-    )
-    if batch is None or len(batch.texts) > 1 or not batch.ends_window:
+    if count is None or count < 2:
+        batch = next(run_batches(encoder, preprocessor, texts, numbers, Wanted(scores=True)))
+        count = len(batch.texts) if batch.ends_window else None
+    if count != 1:
         raise ValueError(
-            f"attention_map expects one text. Received: {count or 'several'} texts. Choose one: texts[0], or for pairs "
-            "(firsts[0], seconds[0])."
+            f"attention_map expects one text. Received: {'several' if count is None else count} texts. Choose one: "
+            "texts[0], or for pairs (firsts[0], seconds[0])."
         )
     return AttentionMap(
         layers=numbers,

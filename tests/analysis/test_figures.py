@@ -138,33 +138,31 @@ class TestWhatTheFiguresShow:
 class TestFonts:
     @pytest.fixture
     def chinese_preprocessor(self):
-        return BertPreprocessor(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"\ue001\ue002\ue003ab"], sequence_length=12)
+        return BertPreprocessor(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"天气脑ab"], sequence_length=12)
 
     def test_picks_one_that_has_the_characters(self, made_encoder, chinese_preprocessor, tmp_path, monkeypatch):
-        """Characters of private use stand for a script that no font of the machine has."""
-        fonts = list(matplotlib.font_manager.fontManager.ttflist)
+        """On a machine that has matplotlib's own fonts and two more."""
+        fonts = [font for font in matplotlib.font_manager.fontManager.ttflist if font.name.startswith("DejaVu")]
         monkeypatch.setattr(matplotlib.font_manager.fontManager, "ttflist", fonts)
-        for name, characters in (("Few", "\ue001"), ("Many", "\ue001\ue002")):
+        for name, characters in (("Few", "天"), ("Many", "天气")):
             make_font(tmp_path / f"{name}.ttf", characters)
             matplotlib.font_manager.fontManager.addfont(tmp_path / f"{name}.ttf")
-        attention = analysis.attention_map(made_encoder, chinese_preprocessor, "\ue001\ue002ab")
+        attention = analysis.attention_map(made_encoder, chinese_preprocessor, "天气 a b")
         embeddings = analysis.extract_embeddings(made_encoder, chinese_preprocessor, ["a", "b"], pooling="mean")
-        similarity = analysis.layer_similarity(made_encoder, chinese_preprocessor, ["a"] * 4, other=made_encoder)
+        similarity = analysis.layer_similarity(made_encoder, chinese_preprocessor, list("ab天气"), other=made_encoder)
         with warnings.catch_warnings():
             # matplotlib warns of each character that it has no glyph for.
             warnings.simplefilter("error")
             for figure in (
                 attention.plot(layer=2),
-                embeddings.plot(["\ue001", "\ue002"]),
-                similarity.plot("\ue001", "\ue002"),
+                embeddings.plot(["天", "气"]),
+                similarity.plot("天", "气"),
             ):
                 figure.savefig(io.BytesIO())
-                families = {
-                    tuple(text.get_fontfamily()) for text in figure.findobj(matplotlib.text.Text) if text.get_text()
-                }
-                assert families == {("sans-serif", "Many")}
-        with pytest.warns(UserWarning, match="No installed font has these characters: \ue003, and DejaVu Sans draws"):
-            embeddings.plot(["\ue001", "\ue003"])
+                texts = [text for text in figure.findobj(matplotlib.text.Text) if {*"天气"} & {*text.get_text()}]
+                assert {tuple(text.get_fontfamily()) for text in texts} == {("sans-serif", "Many")}
+        with pytest.warns(UserWarning, match="No installed font has these characters: 脑, and DejaVu Sans draws"):
+            embeddings.plot(["天", "脑"])
 
     def test_text_that_the_own_font_has_keeps_it(self, made_encoder, preprocessor):
         figure = analysis.attention_map(made_encoder, preprocessor, "good film").plot(layer=2)

@@ -258,7 +258,7 @@ class TestAttention:
             (frame.layer == 1) & (frame["head"] == 2) & (frame.from_token == "film") & (frame.to_token == "plot")
         ]
         assert_close(row.attention, reference.scores[0][1, 1, 2, 5])
-        for several, count in ((["a", "b"], 2), (iter(["a", "b"]), "several"), (["a"] * 2000, 2000)):
+        for several, count in ((["a", "b"], 2), (iter(["a", "b"]), 2), (["a"] * 2000, 2000)):
             with pytest.raises(ValueError, match=f"expects one text. Received: {count} texts. Choose one: texts"):
                 analysis.attention_map(made_encoder, preprocessor, several)
         with pytest.raises(ValueError, match=r"one of \[3, 1\] and `head` from 1 to 2. Received: layer=3, head=3"):
