@@ -73,10 +73,11 @@ class Attention(Result):
         for number, name in enumerate(("to_cls", "to_sep", "to_itself")):
             style = {"color": COLOURS[number], "marker": MARKERS[number]}
             means.plot(getattr(self, name).mean(axis=1), label=STATISTICS[name][0].removeprefix("Attention "), **style)
+        means.margins(y=0.45)
         means.set_ylim(bottom=0)
         means.set_ylabel("share, 0 to 1")
         means.grid(alpha=0.3)
-        means.legend(fontsize=8)
+        means.legend(fontsize=8, loc="upper right")
         label_layers(means, self.layers, "layer")
         return figure
 

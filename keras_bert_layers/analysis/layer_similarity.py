@@ -56,6 +56,8 @@ class LayerSimilarity(Result):
             for place, value in enumerate(same if len(same) <= 13 else ()):
                 axis.annotate(f"{value:.3f}", (place, value), (0, 7), textcoords="offset points", ha="center")
             axis.margins(y=0.25)
+            # There is room above 1 for the numbers alone.
+            axis.set_yticks([tick for tick in axis.get_yticks() if tick < 1.0001])
             axis.grid(alpha=0.3)
             label_layers(axis, self.layers)
             axis.set_ylabel(unit)

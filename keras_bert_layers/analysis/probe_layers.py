@@ -132,7 +132,7 @@ class ProbeTable(Result):
         if self.cheapest is not self.best:
             axis.plot([], [], "s", color=COLOURS[2], label=f"cheapest: {self.cheapest.name}")
         axis.set_yticks(range(len(self.probes)), [probe.name for probe in self.probes])
-        axis.invert_yaxis()
+        axis.set_ylim(len(self.probes) - 0.5, -0.5)
         axis.set_xlabel("accuracy in cross-validation, with 95 % confidence interval")
         axis.grid(axis="x", alpha=0.3)
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)
