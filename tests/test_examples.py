@@ -10,6 +10,7 @@ import pytest
 
 import keras_bert_layers as kbl
 
+from .analysis.made_font import make_font
 from .native.saved_model_runner import SavedModelRunner
 from .tfhub_factory import make_tfhub_encoder, make_tfhub_preprocessor
 
@@ -83,9 +84,16 @@ def test_wrap_tfhub(own_preprocessor, vocabulary, few_tickets, tmp_path, saved_m
     assert saved_model_runner.run(tmp_path / "out" / "1", {"text": ["Hello"]})["probabilities"].shape == (1, 4)
 
 
-def test_chinese_features(tmp_path, data_directory):
+def test_chinese_features(tmp_path, data_directory, monkeypatch):
     file = data_directory / "vocabularies" / "bert-base-chinese.vocab.txt"
-    printed = run_example("chinese_features.py", "--vocabulary", file, "--output", "features.npz", cwd=tmp_path)
+    # Among the user's own fonts, where matplotlib looks: without one it would warn, which is an error here.
+    (tmp_path / "fonts").mkdir()
+    make_font(tmp_path / "fonts" / "Boxes.ttf", "天气体育电脑")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
+    arguments = ["--vocabulary", file, "--output", "features.npz", "--figure", "scatter.png"]
+    printed = run_example("chinese_features.py", *arguments, cwd=tmp_path)
+    assert (tmp_path / "scatter.png").stat().st_size > 10_000
     # The full-width letters and the Chinese comma stay what they are.
     assert "[CLS] 今 天 天 气 很 好 ， 我 们 去 公 园 吧 。 [SEP]" in printed
     features = np.load(tmp_path / "features.npz")
@@ -156,6 +164,6 @@ def test_which_layer(minilm_directory, few_tickets, tmp_path):
     figures = {path.stem: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     # Those that docs/choosing-layers.md shows.
     assert set(figures) == {path.stem for path in (EXAMPLES.parent / "docs" / "images").glob("*.png")}
-    # A PNG, 800 pixels wide, with more than a white sheet on it.
-    assert all(file[:4] == b"\x89PNG" and file[16:20] == (800).to_bytes(4, "big") for file in figures.values())
+    # A PNG, 1,600 pixels wide, with more than a white sheet on it.
+    assert all(file[:4] == b"\x89PNG" and file[16:20] == (1600).to_bytes(4, "big") for file in figures.values())
     assert all(len(file) > 5000 for file in figures.values())

@@ -40,8 +40,8 @@ def analyze(
     results["contextuality"].plot()
     ```
     """
-    unknown = [name for name in measures if name not in MEASURES]
-    if unknown or not measures or isinstance(measures, str):
+    is_list = isinstance(measures, (list, tuple)) and bool(measures)
+    if not is_list or any(name not in MEASURES for name in measures):
         raise ValueError(
             f"Expected `measures` to be a list of names among {', '.join(MEASURES)}. Received: measures={measures!r}."
         )

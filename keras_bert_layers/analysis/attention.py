@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_layers.analysis.figures import COLOUR_MAP, new_figure
+from keras_bert_layers.analysis.figures import COLOUR_MAP, COLOURS, MARKERS, label_layers, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
+from keras_bert_layers.analysis.result import Result
 from keras_bert_layers.analysis.streaming import Batch, Measure, Wanted, chosen_layers, measure
 
 # Statistic -> (title, unit).
@@ -18,8 +19,8 @@ STATISTICS = {
 }
 
 
-@dataclasses.dataclass
-class Attention:
+@dataclasses.dataclass(repr=False)
+class Attention(Result):
     """What each attention head looks at, as `attention` measures it.
 
     Attributes:
@@ -57,14 +58,27 @@ class Attention:
         # Every other number where there is no room for all.
         places = range(0, heads, 1 if heads <= 8 else 2)
         for axis, (name, (title, unit)) in zip(axes, STATISTICS.items(), strict=False):
+            values = getattr(self, name)
             axis.set_title(title, fontsize=10)
-            image = axis.imshow(getattr(self, name), cmap=COLOUR_MAP, vmin=0, aspect="auto")
+            # The colours are for what most heads do: a few extreme ones would take them all.
+            low, high = np.percentile(values, (3, 97))
+            image = axis.imshow(values, cmap=COLOUR_MAP, vmin=low, vmax=high, aspect="auto")
             axis.set_xticks(places, [str(place + 1) for place in places])
             axis.set_yticks(range(len(self.layers)), [str(layer) for layer in self.layers])
             axis.set_xlabel("head")
             axis.set_ylabel("layer")
-            figure.colorbar(image, ax=axis, label=unit)
-        axes[-1].set_visible(False)
+            figure.colorbar(image, ax=axis, label=unit, extend="both")
+        means = axes[-1]
+        means.set_title("Mean of a layer's heads", fontsize=10)
+        for number, name in enumerate(("to_cls", "to_sep", "to_itself")):
+            style = {"color": COLOURS[number], "marker": MARKERS[number]}
+            means.plot(getattr(self, name).mean(axis=1), label=STATISTICS[name][0].removeprefix("Attention "), **style)
+        means.margins(y=0.45)
+        means.set_ylim(bottom=0)
+        means.set_ylabel("share, 0 to 1")
+        means.grid(alpha=0.3)
+        means.legend(fontsize=8, loc="upper right")
+        label_layers(means, self.layers, "layer")
         return figure
 
 

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_layers.analysis.figures import COLOUR_MAP, new_figure
+from keras_bert_layers.analysis.figures import COLOUR_MAP, new_figure, with_fonts
 from keras_bert_layers.analysis.optional_package import import_optional
-from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, run_batches, token_strings
+from keras_bert_layers.analysis.result import Result
+from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, count_texts, run_batches, token_strings
 
 
-@dataclasses.dataclass
-class AttentionMap:
+@dataclasses.dataclass(repr=False)
+class AttentionMap(Result):
     """The attention of one text, as `attention_map` returns it.
 
     Attributes:
@@ -59,7 +60,7 @@ class AttentionMap:
         what = "mean of all heads" if head is None else f"head {head}"
         figure = new_figure(6.8, f"Attention in layer {layer}, {what}")
         axis = figure.subplots()
-        image = axis.imshow(scores, cmap=COLOUR_MAP, vmin=0)
+        image = axis.imshow(scores, cmap=COLOUR_MAP, norm=_square_root(float(scores.max())))
         # Small where there are many, down to what can still be read.
         size = max(6, min(10, 320 / len(self.tokens)))
         axis.set_xticks(range(len(self.tokens)), self.tokens, rotation=90, fontsize=size)
@@ -67,7 +68,7 @@ class AttentionMap:
         axis.set_xlabel("token looked at")
         axis.set_ylabel("token that looks")
         figure.colorbar(image, ax=axis, label="attention (share; each row sums to 1)")
-        return figure
+        return with_fonts(figure)
 
     def _plot_sheet(self) -> Any:
         layers, heads = self.scores.shape[:2]
@@ -78,7 +79,7 @@ class AttentionMap:
         for row in range(layers):
             for column in range(heads):
                 axis = axes[row, column]
-                image = axis.imshow(self.scores[row, column], cmap=COLOUR_MAP, vmin=0, vmax=1)
+                image = axis.imshow(self.scores[row, column], cmap=COLOUR_MAP, norm=_square_root(1.0))
                 axis.set_xticks([])
                 axis.set_yticks([])
                 if row == 0:
@@ -98,7 +99,7 @@ def attention_map(
 
     Args:
         encoder, preprocessor: as in `attention`.
-        texts: one text: a str or a pair; or an iterable that holds one.
+        texts: one text: a str, or a tuple of two for a pair; or an iterable that holds one.
         layers: as in the encoders, without layer 0.
 
     Returns:
@@ -115,13 +116,22 @@ def attention_map(
     ```
     """
     numbers = chosen_layers(encoder, layers, scores=True)
-    texts = [texts] if isinstance(texts, tuple) else texts
-    batches = list(run_batches(encoder, preprocessor, texts, numbers, Wanted(scores=True)))
-    if len(batches) > 1 or len(batches[0].texts) > 1:
-        raise ValueError(f"attention_map expects one text. Received: {sum(len(b.texts) for b in batches)} texts.")
-    batch = batches[0]
+    count = count_texts(texts)
+    if count is None or count < 2:
+        batch = next(run_batches(encoder, preprocessor, texts, numbers, Wanted(scores=True)))
+        count = len(batch.texts) if batch.ends_window else None
+    if count != 1:
+        raise ValueError(
+            f"attention_map expects one text. Received: {'several' if count is None else count} texts. Choose one: "
+            "texts[0], or for pairs (firsts[0], seconds[0])."
+        )
     return AttentionMap(
         layers=numbers,
         tokens=token_strings(preprocessor, batch.ids["input_word_ids"][0]),
         scores=np.stack(batch.states.scores)[:, 0],
     )
+
+
+def _square_root(high: float) -> Any:
+    """Colours by the root of the share, for most shares are small."""
+    return import_optional("matplotlib.colors", "matplotlib").PowerNorm(0.5, 0.0, high)

@@ -7,11 +7,12 @@ import numpy as np
 
 from keras_bert_layers.analysis.figures import COLOURS, MARKERS, label_layers, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
+from keras_bert_layers.analysis.result import Result
 from keras_bert_layers.analysis.streaming import Batch, Measure, Wanted, chosen_layers, measure
 
 
-@dataclasses.dataclass
-class Contextuality:
+@dataclasses.dataclass(repr=False)
+class Contextuality(Result):
     """How much a token's state depends on its text, as `contextuality` measures it.
 
     Attributes:
@@ -119,9 +120,9 @@ def contextuality(
     kbl.analysis.contextuality(encoder, preprocessor, texts, layers="all+embeddings").plot()
     ```
     """
-    if min_occurrences < 2 or max_pieces < 1:
+    if not (_is_int(min_occurrences) and _is_int(max_pieces)) or min_occurrences < 2 or max_pieces < 1:
         raise ValueError(
-            "Expected `min_occurrences` of at least 2 and `max_pieces` of at least 1. "
+            "Expected `min_occurrences` to be an int of at least 2 and `max_pieces` one of at least 1. "
             f"Received: min_occurrences={min_occurrences!r}, max_pieces={max_pieces!r}."
         )
     numbers = chosen_layers(encoder, layers)
@@ -233,3 +234,7 @@ def _hash(piece: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
     return value ^ (value >> 31)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

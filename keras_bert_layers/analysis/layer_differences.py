@@ -7,12 +7,13 @@ import numpy as np
 
 from keras_bert_layers.analysis.figures import COLOURS, MARKERS, draw_matrix, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
+from keras_bert_layers.analysis.result import Result
 from keras_bert_layers.analysis.streaming import Batch, Measure, Wanted, chosen_layers, make_pooling, measure
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
 
-@dataclasses.dataclass
-class LayerDifferences:
+@dataclasses.dataclass(repr=False)
+class LayerDifferences(Result):
     """How far layers are from each other, as `layer_differences` measures it.
 
     Attributes:
@@ -71,12 +72,11 @@ class LayerDifferences:
         norm.legend()
         cosine.set_title("Cosine of both layers' vectors", fontsize=10)
         cosine.set_ylabel("cosine (1: same direction)")
-        layers = [str(layer) for layer in self.layers]
-        for axis, values, title, unit, low, high in (
-            (norms, self.token_norm, "All pairs, tokens: norm of the difference", "Euclidean norm", 0, None),
-            (cosines, self.token_cosine, "All pairs, tokens: cosine", "cosine", None, 1),
+        for axis, values, title, unit in (
+            (norms, self.token_norm, "All pairs, tokens: norm of the difference", "Euclidean norm"),
+            (cosines, self.token_cosine, "All pairs, tokens: cosine", "cosine"),
         ):
-            image = draw_matrix(axis, values, layers, layers, low, high)
+            image = draw_matrix(axis, values, self.layers)
             axis.set_title(title, fontsize=10)
             axis.set_xlabel("layer (0: embeddings)")
             axis.set_ylabel("layer")
@@ -101,7 +101,8 @@ def layer_differences(
     Args:
         encoder: a `BertEncoder`, `HuggingFaceEncoder` or `TFHubEncoder`.
         preprocessor: a `BertPreprocessor` or a `TFHubPreprocessor`.
-        texts: an iterable of str or of tuples of str (pairs), or a `tf.data.Dataset` of them.
+        texts: a list, a pandas Series or another iterable of str; for pairs a tuple of two of them, as a preprocessor
+            takes it, `(questions, answers)`; or a `tf.data.Dataset` of strings or of tuples of strings.
         layers: as in the encoders.
         pooling: how the vector of a text is made: a mode of `SequencePooling`, or such a layer.
         return_vectors: whether to keep the differences of neighbouring layers themselves. They take memory for every

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_layers.analysis.figures import draw_matrix, new_figure
+from keras_bert_layers.analysis.figures import COLOURS, MARKERS, draw_matrix, label_layers, new_figure, with_fonts
 from keras_bert_layers.analysis.optional_package import import_optional
+from keras_bert_layers.analysis.result import Result
 from keras_bert_layers.analysis.streaming import Batch, Measure, Wanted, chosen_layers, make_pooling, measure
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
@@ -14,8 +15,8 @@ MINIBATCH = 256
 BLOCK = 4 * MINIBATCH
 
 
-@dataclasses.dataclass
-class LayerSimilarity:
+@dataclasses.dataclass(repr=False)
+class LayerSimilarity(Result):
     """Linear CKA between layers, as `layer_similarity` measures it.
 
     Attributes:
@@ -40,19 +41,33 @@ class LayerSimilarity:
         return frame.rename_axis(index="layer", columns="other_layer")
 
     def plot(self, first: str = "first encoder", second: str = "second encoder") -> Any:
-        """The matrix; returns the matplotlib figure.
+        """The matrix, or of two encoders each layer with the same of the other; returns the matplotlib figure.
 
         Args:
             first, second: what to call the encoders, where there are two.
         """
-        what = f"Linear CKA of layers: {first} and {second}" if self.two_encoders else "Linear CKA of layers"
-        figure = new_figure(6.0, f"{what} ({self.examples:,} {self.unit})")
+        of = f"({self.examples:,} {self.unit})"
+        unit = "linear CKA (1: equal up to rotation and scale)"
+        if self.two_encoders:
+            figure = new_figure(3.8, f"Each layer in two encoders, {first} and {second} {of}")
+            axis = figure.subplots()
+            same = np.diagonal(self.cka)
+            axis.plot(range(len(same)), same, color=COLOURS[0], marker=MARKERS[0])
+            for place, value in enumerate(same if len(same) <= 13 else ()):
+                axis.annotate(f"{value:.3f}", (place, value), (0, 7), textcoords="offset points", ha="center")
+            axis.margins(y=0.25)
+            # There is room above 1 for the numbers alone.
+            axis.set_yticks([tick for tick in axis.get_yticks() if tick < 1.0001])
+            axis.grid(alpha=0.3)
+            label_layers(axis, self.layers)
+            axis.set_ylabel(unit)
+            return with_fonts(figure)
+        figure = new_figure(6.0, f"Linear CKA of layers {of}")
         axis = figure.subplots()
-        rows, columns = [str(layer) for layer in self.layers], [str(layer) for layer in self.other_layers]
-        image = draw_matrix(axis, self.cka, rows, columns, min(0.0, float(np.nanmin(self.cka))), 1.0)
-        axis.set_ylabel(f"layer, {first}" if self.two_encoders else "layer")
-        axis.set_xlabel(f"layer, {second} (0: embeddings)" if self.two_encoders else "layer (0: embeddings)")
-        figure.colorbar(image, ax=axis, label="linear CKA (1: equal up to rotation and scale)")
+        image = draw_matrix(axis, self.cka, self.layers)
+        axis.set_ylabel("layer")
+        axis.set_xlabel("layer (0: embeddings)")
+        figure.colorbar(image, ax=axis, label=unit)
         return figure
 
 
@@ -99,7 +114,7 @@ def layer_similarity(
     """
     numbers = chosen_layers(encoder, layers)
     if other is not None:
-        other_numbers = chosen_layers(other, layers)
+        other_numbers = chosen_layers(other, layers, argument="other")
         if other_numbers != numbers:
             raise ValueError(
                 "Expected `layers` to mean the same layers of both encoders. "

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_bert_layers.analysis.figures import COLOURS, label_layers, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
+from keras_bert_layers.analysis.result import Result
 from keras_bert_layers.analysis.streaming import Wanted, run_batches
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
@@ -13,8 +14,8 @@ from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 LEARNED_MODES = ("weighted", "attention")
 
 
-@dataclasses.dataclass
-class LayerWeights:
+@dataclasses.dataclass(repr=False)
+class LayerWeights(Result):
     """What a `LayerCombination` learned, as `layer_weights` reads it.
 
     Attributes:

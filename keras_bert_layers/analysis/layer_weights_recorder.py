@@ -22,6 +22,7 @@ class LayerWeightsRecorder(keras.callbacks.Callback):
     Raises:
         ValueError: when training starts, if the model has not exactly one encoder with `combine="weighted"`.
         ImportError: with `log_dir`, without TensorBoard.
+        TypeError: for a `log_dir` that is no path.
 
     Example:
 
@@ -33,6 +34,8 @@ class LayerWeightsRecorder(keras.callbacks.Callback):
 
     def __init__(self, log_dir: str | os.PathLike[str] | None = None):
         super().__init__()
+        if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
+            raise TypeError(f"Expected `log_dir` to be None or a directory. Received: log_dir={log_dir!r}.")
         self.log_dir = log_dir
         self._writer: Any = None
         if log_dir is not None:

@@ -1,12 +1,26 @@
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_bert_layers.analysis.extract_embeddings import Embeddings
 from keras_bert_layers.analysis.figures import draw_matrix, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
-from keras_bert_layers.analysis.streaming import Batch, Wanted, chosen_layers, make_pooling, run_batches
+from keras_bert_layers.analysis.result import Result
+from keras_bert_layers.analysis.streaming import (
+    Batch,
+    Selection,
+    Wanted,
+    check_encoder,
+    chosen_states,
+    combination_name,
+    count_texts,
+    make_pooling,
+    pooling_name,
+    run_batches,
+)
+from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
 
@@ -16,7 +30,7 @@ class Neighbour(NamedTuple):
     Attributes:
         number: the place of the text in the input.
         word_number: the place of the word in the text, or -1 where texts are compared.
-        text: the text.
+        text: the text; None where it is not known, of `Embeddings` from a file.
         word: the word as it stands in the text, or None.
         cosine: of the query's vector and this one's.
     """
@@ -28,17 +42,17 @@ class Neighbour(NamedTuple):
     cosine: float
 
 
-@dataclasses.dataclass
-class Neighbours:
+@dataclasses.dataclass(repr=False)
+class Neighbours(Result):
     """What is nearest to each query in each layer, as `neighbours` finds it.
 
     Attributes:
-        layers: numbers of the K layers.
-        queries: as they were given.
+        layers: numbers of the K layers, or the name of the one combination.
+        queries: the queries, one by one.
         found: for each layer and each query a list of `Neighbour`, the nearest first.
     """
 
-    layers: list[int]
+    layers: list[int | str]
     queries: list[Any]
     found: list[list[list[Neighbour]]]
 
@@ -62,8 +76,7 @@ class Neighbours:
         count, queries = len(self.found[0][0]), len(self.queries)
         figure = new_figure(6.0, f"Neighbours that two layers share ({count} nearest of {queries} queries)")
         axis = figure.subplots()
-        names = [str(layer) for layer in self.layers]
-        image = draw_matrix(axis, shared, names, names, 0.0, 1.0)
+        image = draw_matrix(axis, shared, self.layers)
         axis.set_xlabel("layer (0: embeddings)")
         axis.set_ylabel("layer")
         figure.colorbar(image, ax=axis, label="share of neighbours in common")
@@ -74,10 +87,11 @@ def neighbours(
     encoder: Any,
     preprocessor: Any,
     texts: Any,
-    queries: Sequence[Any],
+    queries: Any,
     count: int = 5,
-    layers: int | str | Iterable[int] = "all",
+    layers: int | str | Iterable[int] | None = None,
     pooling: str | SequencePooling | None = "mean",
+    combine: str | LayerCombination | None = None,
 ) -> Neighbours:
     """Finds the texts, or the words, whose vectors have the largest cosine with a query's, in each layer.
 
@@ -85,10 +99,13 @@ def neighbours(
     query that is among the texts finds itself. Of equal cosines the earlier text comes first.
 
     Args:
-        encoder, preprocessor, texts, layers: as in `layer_differences`.
-        queries: texts; with `pooling=None` pairs `(text, word)`, where the word is one of the text's (its first
-            occurrence, in either case).
+        encoder, preprocessor: as in `layer_differences`.
+        texts: as in `layer_differences`; or the `Embeddings` of them that `extract_embeddings` made with a `pooling`,
+            so that the encoder runs on the queries alone. `layers` and `combine` are then those of the embeddings.
+        queries: in the forms of `texts`; with `pooling=None` a list of tuples `(text, word)`, where the word is one of
+            the text's (its first occurrence, in either case).
         count: how many neighbours of each.
+        layers, combine: as in `extract_embeddings`.
         pooling: how the vector of a text is made; None compares words, each the mean of its pieces.
 
     Returns:
@@ -100,26 +117,74 @@ def neighbours(
     Example:
 
     ```python
+    corpus = kbl.analysis.extract_embeddings(encoder, preprocessor, texts, pooling="mean")
+    kbl.analysis.neighbours(encoder, preprocessor, corpus, ["Where is my parcel?"]).to_dataframe()
     query = ("She sat on the bank of the river.", "bank")
     kbl.analysis.neighbours(encoder, preprocessor, texts, [query], pooling=None).to_dataframe()
     ```
     """
-    numbers = chosen_layers(encoder, layers)
-    queries = list(queries) if not isinstance(queries, (str, bytes)) else [queries]
-    if count < 1 or not queries:
-        raise ValueError(
-            f"Expected at least one query, and `count` of at least 1. Received: queries={queries!r}, count={count!r}."
-        )
-    wanted = Wanted(words=pooling is None, pooling=None if pooling is None else make_pooling(pooling))
-    units = _query_units(encoder, preprocessor, queries, numbers, wanted)
-    found: list[list[list[Neighbour]]] = [[[] for _ in queries] for _ in numbers]
-    for batch in run_batches(encoder, preprocessor, texts, numbers, wanted):
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"Expected `count` to be an int of at least 1. Received: count={count!r}.")
+    chosen = None if pooling is None else make_pooling(pooling)
+    if isinstance(texts, Embeddings):
+        selection = _selection_of(encoder, texts, layers, combine, chosen)
+    else:
+        selection = chosen_states(encoder, layers, combine)
+    wanted = Wanted(words=chosen is None, pooling=chosen, combinations=selection.combinations)
+    asked, units = _query_units(encoder, preprocessor, queries, selection.one_by_one, wanted)
+    names: list[int | str] = list(selection.layers)
+    if selection.mode is not None:
+        names = [combination_name(selection.mode, selection.layers)]
+    found: list[list[list[Neighbour]]] = [[[] for _ in asked] for _ in names]
+    if isinstance(texts, Embeddings):
+        of_texts = texts.texts or [None] * len(texts.vectors)
+        numbers = np.arange(len(of_texts))
+        for layer, vectors in enumerate(texts.by_layer):
+            for query, row in enumerate(units[layer] @ _units(vectors).T):
+                order = np.lexsort((numbers, -row))[:count]
+                found[layer][query] = [Neighbour(int(n), -1, of_texts[n], None, float(row[n])) for n in order]
+        return Neighbours(layers=names, queries=asked, found=found)
+    for batch in run_batches(encoder, preprocessor, texts, selection.one_by_one, wanted):
         for layer, states in enumerate(batch.states.words if wanted.words else batch.states.vectors):
             cosines = units[layer] @ _units(states).T
             for query, row in enumerate(cosines):
                 best = found[layer][query] + _nearest(batch, row, count, wanted.words)
                 found[layer][query] = sorted(best, key=lambda one: (-one.cosine, one.number, one.word_number))[:count]
-    return Neighbours(layers=numbers, queries=queries, found=found)
+    return Neighbours(layers=names, queries=asked, found=found)
+
+
+def _selection_of(
+    encoder: Any, texts: Embeddings, layers: Any, combine: Any, pooling: SequencePooling | None
+) -> Selection:
+    """What the embeddings of texts were made of, for the queries to be made alike."""
+    check_encoder(encoder)
+    if pooling is None or texts.pooling != pooling_name(pooling):
+        raise ValueError(
+            "Expected `pooling` to be how the embeddings of the texts were made, and that to be a vector for each "
+            f"text. Received: pooling={None if pooling is None else pooling_name(pooling)!r} with embeddings of "
+            f"pooling={texts.pooling!r}. extract_embeddings(..., pooling='mean') makes the ones that go with the "
+            "default."
+        )
+    if combine is None and texts.combine is not None:
+        own = encoder.combination
+        is_own = own is not None and own.mode == texts.combine and encoder.selected_layers == texts.layers
+        combine = own if is_own else texts.combine
+        if not is_own and combine in ("weighted", "attention"):
+            raise ValueError(
+                f"Embeddings do not hold what their combination {combine!r} has learned. Received: combine=None, and "
+                "an encoder without that combination. Give the LayerCombination that made them as `combine`."
+            )
+    selection = chosen_states(encoder, texts.layers if layers is None else layers, combine)
+    hidden = texts.by_layer[0].shape[-1]
+    width = encoder.hidden_size * (len(selection.layers) if selection.mode == "concat" else 1)
+    if (selection.layers, selection.mode, width) != (texts.layers, texts.combine, hidden):
+        raise ValueError(
+            "Expected `layers`, `combine` and the encoder to be those with which the embeddings of the texts were "
+            f"made: layers={texts.layers}, combine={texts.combine!r}, vectors of {hidden}. Received: "
+            f"layers={selection.layers}, combine={selection.mode!r}, vectors of {width}. Leave `layers` and "
+            "`combine` out."
+        )
+    return selection
 
 
 def _nearest(batch: Batch, cosines: np.ndarray, count: int, words: bool) -> list[Neighbour]:
@@ -138,18 +203,27 @@ def _nearest(batch: Batch, cosines: np.ndarray, count: int, words: bool) -> list
     ]
 
 
-def _query_units(encoder: Any, preprocessor: Any, queries: list[Any], layers: list[int], wanted: Wanted) -> np.ndarray:
-    """`[layers, queries, hidden]`, of length 1."""
+def _query_units(
+    encoder: Any, preprocessor: Any, queries: Any, layers: list[int], wanted: Wanted
+) -> tuple[list[Any], np.ndarray]:
+    """The queries one by one, and `[layers, queries, hidden]`, of length 1."""
     texts = queries
     if wanted.words:
-        if not all(isinstance(query, tuple) and len(query) == 2 for query in queries):
+        queries = list(queries) if isinstance(queries, Iterable) else [queries]
+        if not all(isinstance(query, tuple) and len(query) == 2 and isinstance(query[1], str) for query in queries):
             raise TypeError(
-                "With pooling=None words are compared, and a query is a tuple (text, word). "
+                "With pooling=None words are compared, and a query is a tuple (text, word), in a list. "
                 f"Received: queries={queries!r}."
             )
         texts = [text for text, _ in queries]
+        if texts and isinstance(texts[0], tuple):
+            texts = tuple(list(segment) for segment in zip(*texts, strict=True))
+    if count_texts(queries) == 0:
+        raise ValueError(f"Expected at least one query. Received: queries={queries!r}.")
+    asked: dict[int, Any] = {}
     found: dict[int, np.ndarray] = {}
-    for batch in run_batches(encoder, preprocessor, texts, layers, wanted):
+    for batch in run_batches(encoder, preprocessor, texts, layers, wanted, argument="queries"):
+        asked |= {int(number): text for number, text in zip(batch.numbers, batch.texts, strict=True)}
         if not wanted.words:
             found |= {int(n): v for n, v in zip(batch.numbers, np.stack(batch.states.vectors, axis=1), strict=True)}
             continue
@@ -162,7 +236,8 @@ def _query_units(encoder: Any, preprocessor: Any, queries: list[Any], layers: li
             if not places:
                 raise ValueError(f"Expected a word of the text. Received: {word!r}, and the text has {names}.")
             found[int(number)] = states[items[places[0]]]
-    return _units(np.stack([found[number] for number in sorted(found)], axis=1))
+    units = _units(np.stack([found[number] for number in sorted(found)], axis=1))
+    return queries if wanted.words else [asked[number] for number in sorted(asked)], units
 
 
 def _units(states: np.ndarray) -> np.ndarray:
@@ -173,11 +248,14 @@ def _units(states: np.ndarray) -> np.ndarray:
 
 def word_string(batch: Batch, row: int, word_number: int) -> str:
     """A word as it stands in its text."""
-    text = batch.texts[row]
+    text, words, types = batch.texts[row], batch.ids["word_ids"][row], batch.ids["input_type_ids"][row]
+    columns = np.flatnonzero(words == word_number)
+    if isinstance(text, tuple):
+        segment = types[columns[0]]
+        # The words of the second text go on from those of the first.
+        word_number -= words[types < segment].max(initial=-1) + 1
+        text = text[segment]
     if isinstance(text, list):
         return text[word_number]
-    columns = np.flatnonzero(batch.ids["word_ids"][row] == word_number)
-    if isinstance(text, tuple):
-        text = text[batch.ids["input_type_ids"][row, columns[0]]]
     offsets = batch.ids["offsets"][row, columns]
     return text[offsets[:, 0].min() : offsets[:, 1].max()]

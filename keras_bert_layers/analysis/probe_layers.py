@@ -1,20 +1,32 @@
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_bert_layers.analysis.figures import COLOURS, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
+from keras_bert_layers.analysis.progress_bar import progress_bar
 from keras_bert_layers.analysis.project import check_labels
-from keras_bert_layers.analysis.streaming import Batch, Wanted, chosen_layers, make_pooling, run_batches
+from keras_bert_layers.analysis.result import Result
+from keras_bert_layers.analysis.streaming import (
+    Batch,
+    Wanted,
+    chosen_layers,
+    combination_name,
+    count_texts,
+    make_pooling,
+    run_batches,
+)
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
 # Those that learn nothing of their own.
 MODES = ("concat", "sum", "mean", "max", "last")
+# A p-value below it is significant.
+SIGNIFICANT = 0.05
 # The quantile of the normal distribution for 95 %.
 Z = 1.959964
 
@@ -31,6 +43,8 @@ class Probe:
         low, high: the 95 % confidence interval of the accuracy.
         depth: the highest layer, up to which the encoder must run.
         features: how many numbers the probe sees.
+        p_value: how probable it is that the best probe would be ahead by as much as it is if both were equally good;
+            1 for the best itself.
     """
 
     name: str
@@ -41,10 +55,11 @@ class Probe:
     high: float
     depth: int
     features: int
+    p_value: float
 
 
-@dataclasses.dataclass
-class ProbeTable:
+@dataclasses.dataclass(repr=False)
+class ProbeTable(Result):
     """Which layer for my task, as `probe_layers` answers it.
 
     Attributes:
@@ -64,23 +79,26 @@ class ProbeTable:
     @property
     def best(self) -> Probe:
         """The probe with the highest accuracy; of equal ones the cheapest."""
-        return min(self.probes, key=lambda probe: (-probe.accuracy, probe.depth, probe.features))
+        return _best(self.probes)
 
     @property
     def cheapest(self) -> Probe:
-        """The probe with the fewest layers to run, then the fewest features, in the interval of the best."""
-        good = [probe for probe in self.probes if probe.accuracy >= self.best.low]
+        """The probe with the fewest layers to run, then the fewest features, that is not significantly below the best.
+
+        Significant is a `p_value` below 0.05.
+        """
+        good = [probe for probe in self.probes if probe.p_value >= SIGNIFICANT]
         return min(good, key=lambda probe: (probe.depth, probe.features, -probe.accuracy))
 
     def __str__(self) -> str:
-        """A line for each probe: its name, its accuracy and the interval."""
-        marks = {id(self.best): "  best", id(self.cheapest): "  cheapest in the interval of the best"}
+        """A line for each probe: its name, its accuracy and the interval, and the p-value against the best."""
+        marks = {id(self.best): "  best", id(self.cheapest): "  cheapest that is not significantly below the best"}
         if self.best is self.cheapest:
             marks = {id(self.best): "  best and cheapest"}
         width = max(len(probe.name) for probe in self.probes)
         lines = [
-            f"{probe.name:<{width}}  {probe.accuracy:.3f} ({probe.low:.3f} to {probe.high:.3f})"
-            + marks.get(id(probe), "")
+            f"{probe.name:<{width}}  {probe.accuracy:.3f} ({probe.low:.3f} to {probe.high:.3f})  "
+            f"p {probe.p_value:.3f}" + marks.get(id(probe), "")
             for probe in self.probes
         ]
         examples = f"{self.examples:,} {self.unit}, {self.classes} classes, the most frequent {self.majority:.3f}"
@@ -103,15 +121,18 @@ class ProbeTable:
         for place, probe in enumerate(self.probes):
             colour = COLOURS[1] if probe is self.best else COLOURS[2] if probe is self.cheapest else COLOURS[0]
             marker = "D" if probe is self.best else "s" if probe is self.cheapest else "o"
+            # Hollow where it is significantly below the best.
+            inside = colour if probe.p_value >= SIGNIFICANT else "white"
             error = [[max(probe.accuracy - probe.low, 0)], [max(probe.high - probe.accuracy, 0)]]
-            axis.errorbar(probe.accuracy, place, xerr=error, fmt=marker, color=colour, capsize=3)
-        axis.axvspan(self.best.low, self.best.high, color=COLOURS[1], alpha=0.12, label="interval of the best")
+            axis.errorbar(probe.accuracy, place, xerr=error, fmt=marker, color=colour, mfc=inside, capsize=3)
+        axis.plot([], [], "o", color=COLOURS[0], label="not significantly below the best")
+        axis.plot([], [], "o", color=COLOURS[0], mfc="white", label="significantly below it (p < 0.05)")
         axis.axvline(self.majority, color="black", linestyle=":", label="most frequent label")
         axis.plot([], [], "D", color=COLOURS[1], label=f"best: {self.best.name}")
         if self.cheapest is not self.best:
-            axis.plot([], [], "s", color=COLOURS[2], label=f"cheapest in it: {self.cheapest.name}")
+            axis.plot([], [], "s", color=COLOURS[2], label=f"cheapest: {self.cheapest.name}")
         axis.set_yticks(range(len(self.probes)), [probe.name for probe in self.probes])
-        axis.invert_yaxis()
+        axis.set_ylim(len(self.probes) - 0.5, -0.5)
         axis.set_xlabel("accuracy in cross-validation, with 95 % confidence interval")
         axis.grid(axis="x", alpha=0.3)
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)
@@ -141,9 +162,15 @@ def probe_layers(
     together. The other factor is the correction of Nadeau and Bengio (2003) for training sets that overlap. It is
     cautious: it covers the expected accuracy of the probe in 98 % or more of simulated tasks (docs/choosing-layers.md).
 
+    All probes see the same folds, and so each is compared with the best in pairs: of each text's difference, right
+    predictions of the best less right ones of the other, the sign is as likely + as - if both are equally good. The
+    p-value is the probability, over all signs, of a sum at least as large as the one found (a one-sided exact sign-flip
+    test; with one label for each text it is McNemar's exact test). The best is the best of several on these very
+    texts, so that it is more often ahead by chance than the p-value says: it errs on the side of more layers.
+
     Args:
         encoder, preprocessor: as in `layer_differences`.
-        texts: an iterable of str or of pairs; for labels of words an iterable of lists of words.
+        texts: as in `layer_differences`; for labels of words an iterable of lists of words.
         labels: for each text its label, as str or int; or a list of labels, one for each of its words. Words that are
             cut off are left out.
         layers: the layers to probe one by one.
@@ -171,8 +198,8 @@ def probe_layers(
     import_optional("sklearn", "scikit-learn")
     numbers = list(dict.fromkeys(chosen_layers(encoder, layers)))
     combined = _combinations(encoder, combinations)
-    labels = list(labels)
-    for_words = bool(labels) and isinstance(labels[0], (list, tuple, np.ndarray))
+    labels, for_words = _class_labels(labels, count_texts(texts))
+    _check_folds(folds, seed, len(labels))
     wanted = Wanted(
         words=for_words,
         pooling=None if for_words else make_pooling(pooling),
@@ -189,24 +216,31 @@ def probe_layers(
         groups.append(batch.numbers[batch.word_rows] if for_words else batch.numbers)
         places.append(batch.word_numbers if for_words else np.zeros(len(batch.texts), int))
         count += len(batch.texts)
-    check_labels(labels, count)
+    if len(labels) != count:
+        raise ValueError(f"Expected a label for each text. Received: {len(labels)} labels for {count} texts.")
     group, place = np.concatenate(groups), np.concatenate(places)
     # In the order of the texts, so that the folds do not depend on how they were batched.
     order = np.lexsort((place, group))
     group, place = group[order], place[order]
     values = np.array([labels[text][word] for text, word in zip(group, place, strict=True)] if for_words else labels)
     classes, targets = np.unique(values, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"Expected at least two different labels. Received: labels that are all {classes.tolist()}.")
     names: list[tuple[str, list[int], str | None]]
     names = [("embeddings" if number == 0 else f"layer {number}", [number], None) for number in numbers]
-    names += [(_name(mode, chosen), chosen, mode) for mode, chosen in combined]
-    probes = []
-    tqdm = import_optional("tqdm.auto", "tqdm").tqdm
-    for index, (name, chosen, mode) in enumerate(tqdm(names, desc="probes", unit="probe", disable=None)):
-        features = np.concatenate([part[index] for part in parts])[order]
-        accuracy, low, high = cross_validate(features, targets, group, folds, seed)
-        probes.append(Probe(name, chosen, mode, accuracy, low, high, max(chosen), features.shape[1]))
+    names += [(combination_name(mode, chosen), chosen, mode) for mode, chosen in combined]
+    group = np.unique(group, return_inverse=True)[1]
+    _check_folds(folds, seed, min(int(group.max()) + 1, int(np.bincount(targets).max())), "the most frequent label")
+    probes, all_right = [], []
+    with progress_bar(len(names), "probe") as bar:
+        for index, (name, chosen, mode) in enumerate(names):
+            features = np.concatenate([part[index] for part in parts])[order]
+            right = cross_validate(features, targets, group, folds, seed)
+            accuracy, low, high = interval(right, group, folds)
+            probes.append(Probe(name, chosen, mode, accuracy, low, high, max(chosen), features.shape[1], 1.0))
+            all_right.append(right)
+            bar.update(1)
+    best = all_right[probes.index(_best(probes))]
+    for probe, right in zip(probes, all_right, strict=True):
+        probe.p_value = compare(best, right, group)
     return ProbeTable(
         probes=probes,
         examples=len(targets),
@@ -216,15 +250,19 @@ def probe_layers(
     )
 
 
+def _best(probes: list[Probe]) -> Probe:
+    return min(probes, key=lambda probe: (-probe.accuracy, probe.depth, probe.features))
+
+
 def cross_validate(
     features: np.ndarray, targets: np.ndarray, groups: np.ndarray, folds: int = 5, seed: int = 0
-) -> tuple[float, float, float]:
-    """Returns the accuracy of a linear probe in cross-validation and its 95 % confidence interval.
+) -> np.ndarray:
+    """Returns which predictions of a linear probe are right in cross-validation, `[n]` of 0 and 1.
 
     Args:
         features: `[n, features]`.
         targets: int `[n]`, the classes from 0.
-        groups: int `[n]`, the text of each example, which is in one fold as a whole.
+        groups: int `[n]`, the text of each example, from 0, which is in one fold as a whole.
         folds: how many.
         seed: of the division.
     """
@@ -232,23 +270,37 @@ def cross_validate(
     model_selection = import_optional("sklearn.model_selection", "scikit-learn")
     pipeline = import_optional("sklearn.pipeline", "scikit-learn")
     preprocessing = import_optional("sklearn.preprocessing", "scikit-learn")
-    texts, group = np.unique(groups, return_inverse=True)
-    if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= len(texts):
-        raise ValueError(f"Expected `folds` from 2 to the number of texts, {len(texts)}. Received: folds={folds!r}.")
-    if len(texts) == len(group):
+    if groups.max() + 1 == len(groups):
         splits = model_selection.StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, targets)
     else:
         divided = model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        splits = divided.split(features, targets, group)
+        splits = divided.split(features, targets, groups)
     right = np.zeros(len(targets))
     # One thread: for matrices so small the others cost more than they bring.
     with import_optional("threadpoolctl", "scikit-learn").threadpool_limits(1):
         for training, test in splits:
+            if len(np.unique(targets[training])) == 1:
+                # All that can be learned where one part has all of a rare label.
+                right[test] = targets[test] == targets[training[0]]
+                continue
             model = linear_model.LogisticRegression(max_iter=1000)
             probe = pipeline.make_pipeline(preprocessing.StandardScaler(), model)
             probe.fit(features[training], targets[training])
             right[test] = probe.predict(features[test]) == targets[test]
-    return interval(right, group, folds)
+    return right
+
+
+def compare(best: np.ndarray, other: np.ndarray, groups: np.ndarray) -> float:
+    """The p-value that `probe_layers` describes, of two probes' right predictions (0 and 1, `[n]`)."""
+    differences = np.bincount(groups, best - other).round().astype(int)
+    # Of each sum of signed differences, from the smallest one to the largest, how probable it is.
+    chances = np.ones(1)
+    for size in np.abs(differences[differences != 0]):
+        longer = np.zeros(len(chances) + 2 * size)
+        longer[: len(chances)] += chances / 2
+        longer[2 * size :] += chances / 2
+        chances = longer
+    return float(min(1.0, chances[len(chances) // 2 + differences.sum() :].sum()))
 
 
 def interval(right: np.ndarray, groups: np.ndarray, folds: int) -> tuple[float, float, float]:
@@ -272,11 +324,13 @@ def _combinations(
         last = f"last{min(4, encoder.num_layers)}"
         combinations = [("mean", "all"), ("mean", last), ("mean", "first_last"), ("max", last), ("concat", last)]
         combinations = combinations if encoder.num_layers > 1 else []
-    wrong = [one for one in combinations if not isinstance(one, tuple) or len(one) != 2 or one[0] not in MODES]
-    if wrong:
+    is_list = isinstance(combinations, (list, tuple))
+    for one in combinations if is_list else [combinations]:
+        if isinstance(one, tuple) and len(one) == 2 and one[0] in MODES:
+            continue
         raise ValueError(
-            f"Expected `combinations` to be pairs (mode, layers) with a mode of {', '.join(MODES)}. "
-            f"Received: {wrong[0]!r}. What the other modes learn is learned with a task: "
+            f"Expected `combinations` to be a list of pairs (mode, layers) with a mode of {', '.join(MODES)}. "
+            f"Received: {one!r}. What the other modes learn is learned with a task: "
             "BertEncoder(..., combine='weighted')."
         )
     found: list[tuple[str, list[int]]] = []
@@ -287,18 +341,37 @@ def _combinations(
     return found
 
 
-def _name(mode: str, layers: list[int]) -> str:
-    is_run = len(layers) > 2 and layers == list(range(layers[0], layers[-1] + 1))
-    numbers = f"{layers[0]} to {layers[-1]}" if is_run else ", ".join(map(str, layers))
-    return f"{mode} of layers {numbers}"
+def _check_folds(folds: Any, seed: Any, most: int, of: str = "texts") -> None:
+    if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= most:
+        raise ValueError(f"Expected `folds` from 2 to the number of {of}, {most}. Received: folds={folds!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"Expected `seed` to be an int from 0 to 2 ** 32 - 1. Received: seed={seed!r}.")
+
+
+def _class_labels(labels: Any, count: int | None) -> tuple[list[Any], bool]:
+    """Labels in any form -> a list, for each text a label or the list of those of its words; whether they are these."""
+    labels = labels if isinstance(labels, (str, bytes, Mapping)) or not isinstance(labels, Iterable) else list(labels)
+    for_words = isinstance(labels, list) and bool(labels) and isinstance(labels[0], (list, tuple, np.ndarray))
+    if for_words:
+        if count is not None and len(labels) != count:
+            raise ValueError(f"Expected a label for each text. Received: {len(labels)} labels for {count} texts.")
+        rows = [check_labels(row, None, "word", f"labels[{number}]") or [] for number, row in enumerate(labels)]
+        flat = check_labels([label for row in rows for label in row], None, "word")
+    else:
+        rows = flat = check_labels(labels, count) or []
+    if len(classes := set(flat or ())) < 2:
+        raise ValueError(f"Expected at least two different labels. Received: labels that are all {list(classes)}.")
+    return rows, for_words
 
 
 def _check_word_labels(batch: Batch, labels: list[Any]) -> None:
     for number, text in zip(batch.numbers, batch.texts, strict=True):
         if not isinstance(text, list):
             raise TypeError(
-                "Labels of words expect texts that are lists of words. "
-                f"Received: labels[0]={labels[0]!r}, texts[{number}]={text!r}."
+                "Expected one label for each text, or texts that are lists of words, with a label for each word. "
+                f"Received: labels[0]={labels[0]!r}, which is several, for a text that is not split into words. Where "
+                "several labels can hold of one text, ask for one of them at a time: [row[0] for row in labels], then "
+                "row[1] and so on."
             )
         if number < len(labels) and len(labels[number]) != len(text):
             raise ValueError(

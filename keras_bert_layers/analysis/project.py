@@ -1,30 +1,31 @@
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
-from keras_bert_layers.analysis.figures import COLOURS, MARKERS, new_figure
+from keras_bert_layers.analysis.figures import COLOURS, MARKERS, layer_name, new_figure, with_fonts
 from keras_bert_layers.analysis.optional_package import import_optional
-from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, make_pooling, run_batches
+from keras_bert_layers.analysis.result import Result
+from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, count_texts, make_pooling, run_batches
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
 OTHERS = "#999999"
 
 
-@dataclasses.dataclass
-class Projection:
+@dataclasses.dataclass(repr=False)
+class Projection(Result):
     """Texts as points in the plane, for each layer, as `project` makes them.
 
     Attributes:
-        layers: numbers of the K layers.
+        layers: numbers of the K layers; the name of a combination in place of one.
         points: `[K, texts, 2]`, the first two principal components.
         explained: `[K, 2]`, the shares of the variance that they explain.
         labels: a label for each text, or None.
         unit: what the points are.
     """
 
-    layers: list[int]
+    layers: list[int | str]
     points: np.ndarray
     explained: np.ndarray
     labels: list[Any] | None
@@ -33,8 +34,8 @@ class Projection:
     def to_dataframe(self) -> Any:
         """One row for each layer and text."""
         layers, texts, _ = self.points.shape
-        columns = {
-            "layer": np.repeat(self.layers, texts),
+        columns: dict[str, Any] = {
+            "layer": np.repeat(np.array(self.layers), texts),
             "text": np.tile(np.arange(texts), layers),
             "x": self.points[..., 0].ravel(),
             "y": self.points[..., 1].ravel(),
@@ -48,7 +49,7 @@ class Projection:
         columns = min(4, len(self.layers))
         rows = -(-len(self.layers) // columns)
         figure = new_figure(
-            0.9 + 2.2 * rows,
+            0.9 + {1: 4.6, 2: 3.4, 3: 2.6, 4: 2.2}[columns] * rows,
             f"The same {self.points.shape[1]:,} {self.unit} in each layer (first two principal components)",
         )
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -65,16 +66,20 @@ class Projection:
                     marker="." if is_other else MARKERS[number],
                     label=name,
                 )
-            axis.set_title("embeddings" if layer == 0 else f"layer {layer}", fontsize=10)
+            axis.set_title(layer_name(layer), fontsize=10)
             axis.set_xlabel(f"PC 1 ({explained[0]:.0%} of variance)", fontsize=8)
             axis.set_ylabel(f"PC 2 ({explained[1]:.0%})", fontsize=8)
             axis.tick_params(labelsize=7)
         for axis in axes[len(self.layers) :]:
-            axis.set_visible(False)
+            axis.set_axis_off()
         if self.labels is not None:
             handles, names = axes[0].get_legend_handles_labels()
-            figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), markerscale=2)
-        return figure
+            if len(axes) > len(self.layers):
+                # In the place of a panel that is not there.
+                axes[-1].legend(handles, names, loc="center", markerscale=2, frameon=False)
+            else:
+                figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), markerscale=2)
+        return with_fonts(figure)
 
 
 def project(
@@ -87,8 +92,8 @@ def project(
 ) -> Projection:
     """Projects texts onto the first two principal components of each layer (scikit-learn's `PCA`).
 
-    The pooled vectors of all texts are in memory at once. The signs of the
-    components are scikit-learn's choice, the same for the same texts.
+    The pooled vectors of all texts are in memory at once. The signs of the first layer's components are scikit-learn's
+    choice; those of each further layer are chosen such that its points correlate with those of the layer before.
 
     Args:
         encoder, preprocessor, texts, layers: as in `layer_differences`.
@@ -97,7 +102,7 @@ def project(
         pooling: how the vector of a text is made.
 
     Returns:
-        A `Projection`.
+        A `Projection`. (`Embeddings.plot` draws one of vectors that are there.)
 
     Raises:
         ImportError: without scikit-learn.
@@ -111,6 +116,7 @@ def project(
     ```
     """
     numbers = chosen_layers(encoder, layers)
+    labels = check_labels(labels, count_texts(texts))
     found: dict[int, np.ndarray] = {}
     for batch in run_batches(encoder, preprocessor, texts, numbers, Wanted(pooling=make_pooling(pooling))):
         for number, vectors in zip(batch.numbers, np.stack(batch.states.vectors, axis=1), strict=True):
@@ -118,7 +124,7 @@ def project(
     labels = check_labels(labels, len(found))
     vectors = np.stack([found[number] for number in sorted(found)], axis=1)
     points, explained = principal_components(vectors)
-    return Projection(layers=numbers, points=points, explained=explained, labels=labels)
+    return Projection(layers=list(numbers), points=points, explained=explained, labels=labels)
 
 
 def principal_components(vectors: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -126,22 +132,76 @@ def principal_components(vectors: Any) -> tuple[np.ndarray, np.ndarray]:
     decomposition = import_optional("sklearn.decomposition", "scikit-learn")
     if len(vectors[0]) < 2:
         raise ValueError(f"A projection takes at least two texts. Received: {len(vectors[0])}.")
-    points, explained = [], []
+    points: list[np.ndarray] = []
+    explained = []
     for states in vectors:
         pca = decomposition.PCA(n_components=2, svd_solver="full")
-        points.append(pca.fit_transform(states.astype("float64")))
-        explained.append(pca.explained_variance_ratio_)
+        # Where all vectors are the same, there is no variance to have a share of.
+        with np.errstate(invalid="ignore"):
+            found = pca.fit_transform(states.astype("float64"))
+        if points:
+            # A component may point either way: the way in which the layer before has it.
+            found *= np.where(np.sum(found * points[-1], axis=0) < 0, -1, 1)
+        points.append(found)
+        explained.append(np.nan_to_num(pca.explained_variance_ratio_))
     return np.stack(points), np.stack(explained)
 
 
-def check_labels(labels: Iterable[Any] | None, texts: int) -> list[Any] | None:
-    """Returns the labels as a list, one for each text."""
+def check_labels(labels: Any, count: int | None, unit: str = "text", name: str = "labels") -> list[Any] | None:
+    """Returns labels as a list of str or of int, one for each text; None for None.
+
+    Args:
+        labels: what the user gave.
+        count: how many there are to be; None where that is not known yet.
+        unit: what has a label.
+        name: what the user calls the labels.
+
+    Raises:
+        TypeError: for labels that are missing or no classes.
+        ValueError: for another number of labels.
+    """
     if labels is None:
         return None
-    labels = list(labels)
-    if len(labels) != texts:
-        raise ValueError(f"Expected a label for each text. Received: {len(labels)} labels for {texts} texts.")
-    return labels
+    if isinstance(labels, (str, bytes, Mapping, Set)) or not isinstance(labels, Iterable):
+        raise TypeError(
+            f"Expected `{name}` to be a list of str or of int, one for each {unit}. "
+            f"Received: {name} of type {type(labels).__name__}."
+        )
+    checked = [label.decode() if isinstance(label, bytes) else label for label in map(_plain, labels)]
+    if count is not None and len(checked) != count:
+        raise ValueError(f"Expected a label for each {unit}. Received: {len(checked)} labels for {count} {unit}s.")
+    for number, label in enumerate(checked):
+        if isinstance(label, (str, int)) and isinstance(label, str) == isinstance(checked[0], str):
+            continue
+        received = f"Received: {name}[{number}]={label!r}"
+        if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
+            raise TypeError(
+                f"Expected a label for each {unit}. {received}, which is missing. Leave each {unit} without a label "
+                "out, and its label too."
+            )
+        if isinstance(label, float):
+            raise TypeError(
+                f"Expected `{name}` to be classes, as str or int. {received}, a float. Numbers on a scale become two "
+                f"classes with numpy.digitize({name}, [2.5]), which cuts at 2.5; classes that stand there as floats "
+                f"are int with numpy.asarray({name}).astype(int)."
+            )
+        if isinstance(label, (list, tuple)):
+            raise TypeError(
+                f"Expected one label for each {unit}. {received}, which is several. Where several labels can hold of "
+                f"one {unit}, ask for one of them at a time: [row[0] for row in {name}], then row[1] and so on."
+            )
+        raise TypeError(
+            f"Expected `{name}` to be all str or all int. {received} of type {type(label).__name__}, and "
+            f"{name}[0]={checked[0]!r}."
+        )
+    return checked
+
+
+def _plain(label: Any) -> Any:
+    """NumPy's and TensorFlow's numbers, strings and rows -> Python's."""
+    if hasattr(label, "numpy"):
+        label = label.numpy()
+    return label.tolist() if isinstance(label, (np.generic, np.ndarray)) else label
 
 
 def _groups(labels: Sequence[Any] | None, texts: int) -> list[tuple[str | None, np.ndarray]]:

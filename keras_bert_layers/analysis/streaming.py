@@ -2,22 +2,24 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_layers.analysis.optional_package import import_optional
+from keras_bert_layers.analysis.progress_bar import progress_bar
 from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, LayerwiseEncoder
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
-from keras_bert_layers.layers.layer_combination import LayerCombination
+from keras_bert_layers.layers.layer_combination import COMBINE_MODES, LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
-from keras_bert_layers.layers.sequence_pooling import SequencePooling
+from keras_bert_layers.layers.sequence_pooling import POOLING_MODES, SequencePooling
 from keras_bert_layers.layers.word_pooling import WordPooling
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.texts import check_texts, plain_texts
 
 # Texts that are sorted by length together. Within them all batches are made before the next texts are read.
 WINDOW = 1024
@@ -124,28 +126,70 @@ def measure(
     return [one.result() for one in measures]
 
 
-def chosen_layers(encoder: Any, layers: int | str | Iterable[int], scores: bool = False) -> list[int]:
+class Selection(NamedTuple):
+    """Which states are meant: those of several layers one by one, or one state of each token.
+
+    Attributes:
+        layers: numbers of the layers.
+        combination: what makes one state of all of them; None for none.
+        is_single: whether there is one state: of a combination, or of the one layer that an int names.
+    """
+
+    layers: list[int]
+    combination: LayerCombination | None
+    is_single: bool
+
+    @property
+    def mode(self) -> str | None:
+        """The mode of the combination."""
+        return None if self.combination is None else self.combination.mode
+
+    @property
+    def one_by_one(self) -> list[int]:
+        """The layers that a pass gives out as they are."""
+        return self.layers if self.combination is None else []
+
+    @property
+    def combinations(self) -> list[tuple[LayerCombination, list[int]]]:
+        """What `Wanted` takes."""
+        return [] if self.combination is None else [(self.combination, self.layers)]
+
+
+def check_encoder(encoder: Any, argument: str = "encoder") -> None:
+    """Refuses anything else than a `BertEncoder`, a `HuggingFaceEncoder` or a `TFHubEncoder`."""
+    if isinstance(encoder, LayerwiseEncoder) and not isinstance(encoder, WindowedEncoder):
+        return
+    if isinstance(encoder, WindowedEncoder):
+        way_out = (
+            "Give the encoder that it wraps, `encoder.encoder`, and a preprocessor made without long_documents=True, "
+            "which cuts what is longer than the encoder."
+        )
+    elif isinstance(encoder, keras.Model):
+        way_out = "Give the encoder in the model: model.get_layer(...)."
+    else:
+        way_out = "BertEncoder.from_pretrained(...) makes one."
+    raise TypeError(
+        f"The analysis expects `{argument}` to be a BertEncoder, a HuggingFaceEncoder or a TFHubEncoder. "
+        f"Received: {argument} of type {type(encoder).__name__}. {way_out}"
+    )
+
+
+def chosen_layers(
+    encoder: Any, layers: int | str | Iterable[int], scores: bool = False, argument: str = "encoder"
+) -> list[int]:
     """Checks the encoder and returns the numbers of the layers that are meant.
 
     Args:
         encoder: a `BertEncoder`, `HuggingFaceEncoder` or `TFHubEncoder`.
         layers: as in the encoders.
         scores: whether attention scores of the layers are needed.
+        argument: what the user calls the encoder.
 
     Raises:
         TypeError: for anything else, a `WindowedEncoder` too.
         ValueError: for unknown layers, and where they have no attention scores.
     """
-    if not isinstance(encoder, LayerwiseEncoder) or isinstance(encoder, WindowedEncoder):
-        way_out = (
-            "Give the encoder that it wraps, `encoder.encoder`; longer texts are cut by the preprocessor."
-            if isinstance(encoder, WindowedEncoder)
-            else "Of a Keras model, `model.get_layer(...)` gives it."
-        )
-        raise TypeError(
-            "The analysis expects a BertEncoder, a HuggingFaceEncoder or a TFHubEncoder. "
-            f"Received: encoder of type {type(encoder).__name__}. {way_out}"
-        )
+    check_encoder(encoder, argument)
     if scores and isinstance(encoder, TFHubEncoder):
         raise ValueError(
             "A TF Hub encoder is a finished graph that does not give out its attention scores. Received: encoder of "
@@ -160,13 +204,74 @@ def chosen_layers(encoder: Any, layers: int | str | Iterable[int], scores: bool 
     return numbers
 
 
+def chosen_states(
+    encoder: Any, layers: int | str | Iterable[int] | None, combine: str | LayerCombination | None
+) -> Selection:
+    """Checks the encoder and returns which states are meant; what is None in both is as the encoder is made.
+
+    Args:
+        encoder: a `BertEncoder`, `HuggingFaceEncoder` or `TFHubEncoder`.
+        layers: as in the encoders; None for those of the encoder.
+        combine: as in the encoders; None for the encoder's own where `layers` is None too, else for none.
+
+    Raises:
+        TypeError, ValueError: as `chosen_layers`, and for what is no combination of these layers.
+    """
+    check_encoder(encoder)
+    if layers is None:
+        layers, combine = encoder.layers, encoder.combination if combine is None else combine
+    elif not isinstance(layers, (int, str)) and isinstance(layers, Iterable):
+        layers = list(layers)
+    numbers = chosen_layers(encoder, layers)
+    if isinstance(combine, str) and combine in COMBINE_MODES:
+        combine = LayerCombination(combine, dtype="float32")
+    if combine is not None and not isinstance(combine, LayerCombination):
+        raise ValueError(
+            f"Expected `combine` to be None, one of {', '.join(COMBINE_MODES)}, or a LayerCombination. "
+            f"Received: combine={combine!r}."
+        )
+    if combine is None or combine.mode == "stack":
+        return Selection(numbers, None, hasattr(layers, "__index__"))
+    if not encoder.built:
+        encoder.build()
+    if not combine.built:
+        combine.build([(None, None, encoder.hidden_size)] * len(numbers))
+    combine.check_count(len(numbers))
+    return Selection(numbers, combine, True)
+
+
+def combination_name(mode: str, layers: Sequence[int]) -> str:
+    """Such as `"mean of layers 3 to 6"`."""
+    is_run = len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1))
+    numbers = f"{layers[0]} to {layers[-1]}" if is_run else ", ".join(map(str, layers))
+    return f"{mode} of layer{'s' if len(layers) > 1 else ''} {numbers}"
+
+
 def make_pooling(pooling: str | SequencePooling) -> SequencePooling:
     """The name of a pooling mode -> the layer, in float32."""
-    return pooling if isinstance(pooling, SequencePooling) else SequencePooling(pooling, dtype="float32")
+    if isinstance(pooling, SequencePooling):
+        return pooling
+    if pooling not in POOLING_MODES:
+        raise ValueError(
+            f"Expected `pooling` to be one of {', '.join(POOLING_MODES)}, or a SequencePooling. "
+            f"Received: pooling={pooling!r}."
+        )
+    return SequencePooling(pooling, dtype="float32")
+
+
+def pooling_name(pooling: SequencePooling) -> str:
+    """The mode of a pooling, and whether it leaves special tokens out."""
+    return pooling.mode + (" without special tokens" if pooling.exclude_special_tokens else "")
 
 
 def run_batches(
-    encoder: Any, preprocessor: Any, texts: Any, layers: Sequence[int], wanted: Wanted, other: Any = None
+    encoder: Any,
+    preprocessor: Any,
+    texts: Any,
+    layers: Sequence[int],
+    wanted: Wanted,
+    other: Any = None,
+    argument: str = "texts",
 ) -> Iterator[Batch]:
     """Runs texts through an encoder, each once.
 
@@ -176,19 +281,21 @@ def run_batches(
     Args:
         encoder: as `chosen_layers` allows it.
         preprocessor: a `BertPreprocessor` or a `TFHubPreprocessor`.
-        texts: an iterable of str, of tuples of str (pairs) or of lists of str (words), all of one kind; or a
-            `tf.data.Dataset` of strings or of tuples of strings, batched or not.
+        texts: an iterable of str or of lists of str (words); for pairs a tuple of two of them; or a `tf.data.Dataset`
+            of strings or of tuples of strings, batched or not.
         layers: numbers of layers.
         wanted: what is needed of each batch.
         other: a second encoder, which gets the same ids.
+        argument: what the user calls the texts.
 
     Raises:
         TypeError, ValueError: for texts that the preprocessor does not take, and for no text at all.
     """
     if not isinstance(preprocessor, TextLayer):
         raise TypeError(
-            "The analysis expects a BertPreprocessor or a TFHubPreprocessor. "
-            f"Received: preprocessor of type {type(preprocessor).__name__}."
+            "The analysis expects `preprocessor` to be a BertPreprocessor or a TFHubPreprocessor. "
+            f"Received: preprocessor of type {type(preprocessor).__name__}. "
+            "BertPreprocessor.from_pretrained(...) makes the one that belongs to a checkpoint."
         )
     if isinstance(preprocessor, BertPreprocessor):
         # A copy that gives out all there is, and leaves no trace of these calls in the user's own.
@@ -205,16 +312,18 @@ def run_batches(
             "Only BertPreprocessor says which word a token belongs to. "
             f"Received: preprocessor of type {type(preprocessor).__name__}."
         )
+    stream = read_texts(texts, argument)
+    # Read before the encoder is compiled, so that what is no text is refused at once.
+    window, first = list(itertools.islice(stream, WINDOW)), 0
+    if not window:
+        raise ValueError("Expected at least one text. Received: texts without any.")
+    columns = _column(window, first)
     run = _compile(encoder, layers, wanted)
     run_other = _compile(other, layers, wanted) if other is not None else None
     random = np.random.default_rng(0)
-    tqdm = import_optional("tqdm.auto", "tqdm").tqdm
-    first = 0
-    # Without a terminal there is no bar.
-    with tqdm(total=_count(texts), desc="texts", unit="text", disable=None) as bar:
-        stream = _read(texts)
-        while window := list(itertools.islice(stream, WINDOW)):
-            ids = {name: np.asarray(value) for name, value in preprocessor(_column(window, first)).items()}
+    with progress_bar(count_texts(texts), "text") as bar:
+        while window:
+            ids = {name: np.asarray(value) for name, value in preprocessor(columns).items()}
             lengths = ids["input_mask"].sum(axis=1)
             parts = _split_by_length(lengths, encoder, layers, wanted)
             # In random order, so that no measure sees all short texts first.
@@ -227,8 +336,8 @@ def run_batches(
                 )
                 bar.update(len(rows))
             first += len(window)
-    if not first:
-        raise ValueError("Expected at least one text. Received: texts without any.")
+            window = list(itertools.islice(stream, WINDOW))
+            columns = _column(window, first) if window else None
 
 
 def _make_batch(
@@ -338,12 +447,16 @@ def _split_by_length(lengths: np.ndarray, encoder: Any, layers: Sequence[int], w
     return [np.array(part) for part in parts]
 
 
-def _count(texts: Any) -> int | None:
+def count_texts(texts: Any) -> int | None:
     """How many texts there are; None where that is not known before reading them."""
     if isinstance(texts, tf.data.Dataset):
         count = int(texts.cardinality())
         return count if count >= 0 and _rank(texts) == 0 else None
-    return len(texts) if hasattr(texts, "__len__") and not isinstance(texts, (str, bytes)) else None
+    if isinstance(texts, (str, bytes)):
+        return 1
+    if isinstance(texts, tuple):
+        return count_texts(texts[0]) if texts else 0
+    return len(texts) if hasattr(texts, "__len__") else None
 
 
 def _rank(dataset: tf.data.Dataset) -> int | None:
@@ -358,22 +471,48 @@ def _rank(dataset: tf.data.Dataset) -> int | None:
     return ranks.pop()
 
 
-def _read(texts: Any) -> Iterator[Any]:
+def read_texts(texts: Any, argument: str) -> Iterator[Any]:
     """Texts in any form -> str, tuples of str (pairs) or lists of str (words), one by one."""
     if isinstance(texts, tf.data.Dataset):
         dataset = texts.unbatch() if _rank(texts) == 1 else texts
         for element in dataset.as_numpy_iterator():
             yield _decode(element)
-    elif isinstance(texts, (str, bytes)):
-        yield _decode(texts)
-    elif not isinstance(texts, Iterable):
-        raise TypeError(
-            "The analysis expects texts as an iterable of str, of tuples of str (pairs) or of lists of str (words), "
-            f"or as a tf.data.Dataset. Received: texts of type {type(texts).__name__}."
-        )
+    elif isinstance(texts, tuple) and len(texts) > 1:
+        segments = [_read_column(segment, f"{argument}[{number}]") for number, segment in enumerate(texts)]
+        # Where a stream has no length, the shorter one is noticed at its end.
+        known = {count_texts(segment) for segment in texts} - {None}
+        for number, pair in enumerate(itertools.zip_longest(*segments)):
+            if None in pair or len(known) > 1:
+                found = " and ".join(map(str, sorted(known))) if len(known) > 1 else f"{number} and more"
+                raise ValueError(
+                    f"Expected as many second texts as first ones. Received: a tuple with {found} texts. Texts that "
+                    "are no pairs come as a list."
+                )
+            yield pair
     else:
-        for text in texts:
-            yield _decode(text)
+        yield from _read_column(texts[0] if isinstance(texts, tuple) and texts else texts, argument)
+
+
+def _read_column(texts: Any, name: str) -> Iterator[Any]:
+    """Texts, or one segment of pairs -> str or lists of str."""
+    texts = plain_texts(texts, name, "The analysis")
+    # A mapping gives its keys, and a set its texts in any order.
+    is_scalar = tf.is_tensor(texts) and texts.shape.rank == 0
+    if not isinstance(texts, Iterable) or isinstance(texts, (Mapping, Set)) or is_scalar:
+        raise TypeError(
+            "The analysis expects texts as a list or another iterable of str, or of lists of str (words); for pairs as "
+            "a tuple of two of them, (first texts, second texts); or as a tf.data.Dataset. "
+            f"Received: {name} of type {type(texts).__name__}."
+        )
+    for number, text in enumerate(texts):
+        text = _decode(text)
+        if isinstance(text, tuple):
+            raise TypeError(
+                "The analysis expects pairs as a tuple of two lists, ([first texts], [second texts]). Received: the "
+                f"tuple {name}[{number}]. To turn pairs into columns: tuple(map(list, zip(*pairs)))."
+            )
+        check_texts([text], name, "The analysis", number)
+        yield text
 
 
 def _decode(text: Any) -> Any:
@@ -381,19 +520,19 @@ def _decode(text: Any) -> Any:
         return type(text)(_decode(part) for part in text)
     if tf.is_tensor(text):
         text = text.numpy()
+    if isinstance(text, np.ndarray):
+        return _decode(text.tolist())
     return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text
 
 
 def _column(texts: list[Any], first: int) -> Any:
     """Texts of one kind -> what a preprocessor takes."""
-    kinds = [("pair", len(text)) if isinstance(text, tuple) else (type(text).__name__, 0) for text in texts]
-    wrong = next((row for row, text in enumerate(texts) if not isinstance(text, (str, tuple, list))), None)
-    if wrong is None:
-        wrong = next((row for row, kind in enumerate(kinds) if kind != kinds[0]), None)
+    of_words = [[isinstance(part, list) for part in (text if isinstance(text, tuple) else (text,))] for text in texts]
+    wrong = next((row for row, kinds in enumerate(of_words) if kinds != of_words[0]), None)
     if wrong is not None:
         raise TypeError(
-            "The analysis expects texts of one kind: all str, all tuples of as many str (pairs), or all lists of str "
-            f"(words). Received: texts[{first + wrong}]={texts[wrong]!r} after texts[{first}]={texts[0]!r}."
+            "The analysis expects texts of one kind: all str, or all lists of str (words). "
+            f"Received: texts[{first + wrong}], which is not of the kind of texts[{first}]."
         )
     if isinstance(texts[0], tuple):
         return tuple(list(segment) for segment in zip(*texts, strict=True))

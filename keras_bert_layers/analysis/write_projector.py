@@ -1,6 +1,6 @@
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, make_pooling, run_batches
 from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
+from keras_bert_layers.local_path import local_path
 
 
 def write_projector(
@@ -47,9 +48,14 @@ def write_projector(
     kbl.analysis.write_projector(encoder, preprocessor, texts, "logs/projector", labels)
     ```
     """
-    directory = pathlib.Path(directory)
+    directory = local_path(directory, "directory")
     numbers = list(dict.fromkeys(chosen_layers(encoder, layers)))
     chosen = Wanted(pooling=make_pooling(pooling))
+    if isinstance(labels, (str, bytes, Mapping, Set)) or not isinstance(labels, (Iterable, type(None))):
+        raise TypeError(
+            "Expected `labels` to be a list of str or of int, one for each text. "
+            f"Received: labels of type {type(labels).__name__}."
+        )
     remaining = None if labels is None else iter(labels)
     with atomic_directory(directory, overwrite) as work:
         runs = [work / f"layer_{number:02d}" for number in numbers]

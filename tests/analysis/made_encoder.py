@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,9 +67,8 @@ class MadeEncoder(LayerwiseEncoder):
 class Reference:
     """What a `MadeEncoder` gives for each text by itself, in NumPy."""
 
-    def __init__(self, encoder: MadeEncoder, preprocessor: BertPreprocessor, texts: Sequence[Any]):
-        pairs = isinstance(texts[0], tuple)
-        ids = preprocessor(tuple(map(list, zip(*texts, strict=True))) if pairs else list(texts))
+    def __init__(self, encoder: MadeEncoder, preprocessor: BertPreprocessor, texts: Any):
+        ids = preprocessor(texts)
         rows = zip(ids["input_word_ids"].numpy(), ids["input_mask"].numpy(), strict=True)
         self.ids = [row[mask == 1] for row, mask in rows]
         tables, places = encoder.tables.astype("float64"), encoder.places.astype("float64")

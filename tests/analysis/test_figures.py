@@ -1,17 +1,22 @@
-"""Every result draws a figure with a title and labelled axes, 800 pixels wide, that no window shows."""
+"""Every result draws a figure with a title and labelled axes, 1,600 pixels wide, that no window shows."""
 
 import io
 import sys
+import warnings
 
 import matplotlib
+import matplotlib.font_manager
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from keras_bert_layers import LayerCombination, analysis
+from keras_bert_layers import BertPreprocessor, LayerCombination, analysis
 from keras_bert_layers.analysis.optional_package import import_optional
+from keras_bert_layers.analysis.progress_bar import progress_bar
 
 from ..fresh_process import run_in_fresh_process
+from .made_encoder import MadeEncoder
+from .made_font import make_font
 
 ALL = "all+embeddings"
 
@@ -47,9 +52,9 @@ def test_all(made_encoder, preprocessor, texts, encoder_factory):
             file = io.BytesIO()
             figure.savefig(file)
             # As PNG says its width.
-            assert int.from_bytes(file.getvalue()[16:20], "big") == 800, name
+            assert int.from_bytes(file.getvalue()[16:20], "big") == 1600, name
             assert len(figure.get_suptitle()) > 20, name
-            shown = [axis for axis in figure.axes if axis.get_visible() and axis.get_label() != "<colorbar>"]
+            shown = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
             for axis in shown:
                 of_sheet = name == "attention_map" and len(shown) > 1
                 assert of_sheet or (axis.get_xlabel() and (axis.get_ylabel() or name == "probe_layers")), name
@@ -62,9 +67,111 @@ def test_all(made_encoder, preprocessor, texts, encoder_factory):
     assert {name: repr(value) for name, value in matplotlib.rcParams.items()} == before
 
 
+def images(figure):
+    """The values and the limits of the colours of each matrix in a figure."""
+    return [(image.get_array(), image.norm.vmin, image.norm.vmax) for axis in figure.axes for image in axis.images]
+
+
+class TestWhatTheFiguresShow:
+    def test_two_encoders_are_one_line(self, made_encoder, preprocessor, texts):
+        other = MadeEncoder(made_encoder.tables + 0.3 * made_encoder.tables[::-1])
+        result = analysis.layer_similarity(made_encoder, preprocessor, texts[:60], other=other)
+        (axis,) = result.plot("before", "after").axes
+        (line,) = axis.lines
+        np.testing.assert_array_equal(line.get_ydata(), np.diagonal(result.cka))
+        assert not axis.images
+        assert [text.get_text() for text in axis.texts] == [f"{value:.3f}" for value in np.diagonal(result.cka)]
+
+    def test_colours_are_for_what_differs(self, made_encoder, preprocessor, texts):
+        """No cell for a layer beside itself, and both ends of the scale are values that are shown."""
+        differences = analysis.layer_differences(made_encoder, preprocessor, texts[:60], ALL)
+        similarity = analysis.layer_similarity(made_encoder, preprocessor, texts[:60], ALL)
+        nearest = analysis.neighbours(made_encoder, preprocessor, texts[:60], texts[:9], layers=ALL)
+        shown = [(result, one) for result in (differences, similarity, nearest) for one in images(result.plot())]
+        assert len(shown) == 4
+        for result, (values, low, high) in shown:
+            assert values.shape == (5, 5)
+            np.testing.assert_array_equal(values.mask, np.eye(5, dtype=bool), repr(result))
+            assert (low, high) == (values.min(), values.max())
+        attention = analysis.attention(made_encoder, preprocessor, texts[:60])
+        attention.distance[0, 0] = 1000
+        figure = attention.plot()
+        matrices = images(figure)
+        assert len(matrices) == 5
+        for values, low, high in matrices:
+            assert values.min() <= low < high <= max(values.max(), 1)
+        assert matrices[1][2] < 1000, "one head does not take all the colours"
+        # The place of a sixth matrix is not empty.
+        means = next(axis for axis in figure.axes if axis.lines)
+        np.testing.assert_allclose(means.lines[0].get_ydata(), attention.to_cls.mean(1))
+
+    def test_one_layer(self, made_encoder, preprocessor, texts):
+        """There is nothing beside itself to compare, and no warning comes of it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for result in (
+                analysis.layer_differences(made_encoder, preprocessor, texts[:9], 2),
+                analysis.layer_similarity(made_encoder, preprocessor, texts[:9], 2),
+                analysis.layer_similarity(made_encoder, preprocessor, ["a"] * 9),
+                analysis.neighbours(made_encoder, preprocessor, texts[:9], "a", layers=2),
+                analysis.attention(made_encoder, preprocessor, texts[:9], 2),
+                analysis.project(made_encoder, preprocessor, texts[:9], range(9), layers=2),
+            ):
+                result.plot().savefig(io.BytesIO())
+
+    def test_embeddings_with_labels(self, made_encoder, preprocessor, texts):
+        labels = [len(text.split()) % 2 for text in texts]
+        embeddings = analysis.extract_embeddings(
+            made_encoder, preprocessor, texts, "last2", pooling="mean", combine="mean"
+        )
+        figure = embeddings.plot(labels)
+        (axis,) = figure.axes
+        assert axis.get_title() == "mean of layers 3, 4"
+        points = np.concatenate([group.get_offsets() for group in axis.collections])
+        expected = analysis.project(MadeEncoder(made_encoder.tables[3:].mean(0)[None]), preprocessor, texts, layers=0)
+        assert len(points) == len(texts) == expected.points.shape[1]
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "1"]
+        with pytest.raises(ValueError, match="Received: 1 labels for 300 texts"):
+            embeddings.plot(["x"])
+
+
+class TestFonts:
+    @pytest.fixture
+    def chinese_preprocessor(self):
+        return BertPreprocessor(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"天气脑ab"], sequence_length=12)
+
+    def test_picks_one_that_has_the_characters(self, made_encoder, chinese_preprocessor, tmp_path, monkeypatch):
+        """On a machine that has matplotlib's own fonts and two more."""
+        fonts = [font for font in matplotlib.font_manager.fontManager.ttflist if font.name.startswith("DejaVu")]
+        monkeypatch.setattr(matplotlib.font_manager.fontManager, "ttflist", fonts)
+        for name, characters in (("Few", "天"), ("Many", "天气")):
+            make_font(tmp_path / f"{name}.ttf", characters)
+            matplotlib.font_manager.fontManager.addfont(tmp_path / f"{name}.ttf")
+        attention = analysis.attention_map(made_encoder, chinese_preprocessor, "天气 a b")
+        embeddings = analysis.extract_embeddings(made_encoder, chinese_preprocessor, ["a", "b"], pooling="mean")
+        similarity = analysis.layer_similarity(made_encoder, chinese_preprocessor, list("ab天气"), other=made_encoder)
+        with warnings.catch_warnings():
+            # matplotlib warns of each character that it has no glyph for.
+            warnings.simplefilter("error")
+            for figure in (
+                attention.plot(layer=2),
+                embeddings.plot(["天", "气"]),
+                similarity.plot("天", "气"),
+            ):
+                figure.savefig(io.BytesIO())
+                texts = [text for text in figure.findobj(matplotlib.text.Text) if {*"天气"} & {*text.get_text()}]
+                assert {tuple(text.get_fontfamily()) for text in texts} == {("sans-serif", "Many")}
+        with pytest.warns(UserWarning, match="No installed font has these characters: 脑, and DejaVu Sans draws"):
+            embeddings.plot(["天", "脑"])
+
+    def test_text_that_the_own_font_has_keeps_it(self, made_encoder, preprocessor):
+        figure = analysis.attention_map(made_encoder, preprocessor, "good film").plot(layer=2)
+        assert {tuple(text.get_fontfamily()) for text in figure.findobj(matplotlib.text.Text)} == {("sans-serif",)}
+
+
 _WITHOUT = """
 import sys
-for name in ("matplotlib", "pandas", "sklearn", "tensorboard"):
+for name in ("matplotlib", "pandas", "sklearn", "tensorboard", "tqdm"):
     sys.modules[name] = None  # Importing it raises ImportError, as if it was not installed.
 import numpy as np
 import keras_bert_layers as kbl
@@ -95,6 +202,31 @@ def test_without_the_optional_packages(tmp_path):
         assert line.startswith(f"This needs the package {package}, which does not import here")
         assert f"pip install {package}, or" in line
         assert "pip install 'keras-bert-layers[analysis]'" in line
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class TestProgressBar:
+    def test_on_a_terminal_alone(self, made_encoder, preprocessor, texts, monkeypatch):
+        for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+            monkeypatch.setattr(sys, "stderr", stream)
+            analysis.extract_embeddings(made_encoder, preprocessor, texts)
+            assert ("300/300" in stream.getvalue()) == shown
+
+    def test_says_on_a_terminal_what_it_lacks(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+        for stream, shown in ((Terminal(), 1), (io.StringIO(), 0)):
+            monkeypatch.setattr(sys, "stderr", stream)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                with progress_bar(3, "text") as bar:
+                    bar.update(3)
+            assert [str(one.message) for one in caught] == [
+                "There is no progress bar without the package tqdm: pip install tqdm."
+            ] * shown
 
 
 def test_import_optional():

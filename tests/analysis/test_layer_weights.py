@@ -123,6 +123,10 @@ class TestLayerWeightsRecorder:
         assert history["layer_weights/layer_02"] == pytest.approx([6 / 8])
         assert history["layer_weights/layer_03"] == pytest.approx([2 / 8])
 
+    def test_refuses_other_directories(self):
+        with pytest.raises(TypeError, match="Expected `log_dir` to be None or a directory. Received: log_dir=5"):
+            analysis.LayerWeightsRecorder(5)
+
     def test_refuses_a_model_without_weights(self):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")

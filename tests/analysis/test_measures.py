@@ -2,10 +2,11 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 
-from keras_bert_layers import SequencePooling, TFHubEncoder, WindowedEncoder, analysis
+from keras_bert_layers import BertPreprocessor, SequencePooling, TFHubEncoder, WindowedEncoder, analysis
 from keras_bert_layers.analysis.contextuality import ContextualityMeasure
 from keras_bert_layers.analysis.layer_similarity import LayerSimilarityMeasure
 from keras_bert_layers.analysis.streaming import Wanted, run_batches
@@ -13,6 +14,7 @@ from keras_bert_layers.analysis.streaming import Wanted, run_batches
 from .made_encoder import MadeEncoder, Reference
 
 ALL = "all+embeddings"
+LETTERS = BertPreprocessor(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"], sequence_length=24)
 
 
 def assert_close(actual, expected, atol=1e-5):
@@ -71,6 +73,8 @@ class TestLayerDifferences:
         words = [text for text in texts if text]
         pooling = SequencePooling("mean", exclude_special_tokens=True)
         result = analysis.layer_differences(made_encoder, preprocessor, words, [1, 2], pooling)
+        with pytest.raises(ValueError, match=r"Expected `pooling` to be one of cls, mean.*Received: pooling=None"):
+            analysis.layer_differences(made_encoder, preprocessor, words, pooling=None)
         steps = [
             np.linalg.norm((states[2] - states[1])[1:-1].mean(0))
             for states in Reference(made_encoder, preprocessor, words).states
@@ -207,13 +211,14 @@ class TestContextuality:
             result = analysis.contextuality(made_encoder, preprocessor, ["good film", ""])
         assert np.isnan(result.self_similarity).all()
         assert np.isfinite(result.anisotropy).all()
-        with pytest.raises(ValueError, match="Received: min_occurrences=1"):
-            analysis.contextuality(made_encoder, preprocessor, ["a"], min_occurrences=1)
+        for wrong in (1, "5", 2.5, None):
+            with pytest.raises(ValueError, match=f"Received: min_occurrences={wrong!r}"):
+                analysis.contextuality(made_encoder, preprocessor, ["a"], min_occurrences=wrong)
 
 
 class TestAttention:
     def test_equals_numpy(self, made_encoder, preprocessor, texts):
-        pairs = [(text, other) for text, other in itertools.pairwise(texts)]
+        pairs = (texts[:-1], texts[1:])
         for some in (texts, pairs):
             result = analysis.attention(made_encoder, preprocessor, some, layers=[2, 4])
             reference = Reference(made_encoder, preprocessor, some)
@@ -243,9 +248,9 @@ class TestAttention:
         assert_close(result.distance[:, 1], 11 / 2)
 
     def test_map(self, made_encoder, preprocessor):
-        for text in ("good film", ("good film", "bad plot")):
+        for text in ("good film", (["good film"], ["bad plot"]), ("good film", "bad plot")):
             result = analysis.attention_map(made_encoder, preprocessor, text, [3, 1])
-            reference = Reference(made_encoder, preprocessor, [text])
+            reference = Reference(made_encoder, preprocessor, text)
             assert_close(result.scores, reference.scores[0][[3, 1]])
         assert result.tokens == "[CLS] good film [SEP] bad plot [SEP]".split()
         frame = result.to_dataframe()
@@ -253,8 +258,9 @@ class TestAttention:
             (frame.layer == 1) & (frame["head"] == 2) & (frame.from_token == "film") & (frame.to_token == "plot")
         ]
         assert_close(row.attention, reference.scores[0][1, 1, 2, 5])
-        with pytest.raises(ValueError, match="expects one text. Received: 2 texts"):
-            analysis.attention_map(made_encoder, preprocessor, ["a", "b"])
+        for several, count in ((["a", "b"], 2), (iter(["a", "b"]), 2), (["a"] * 2000, 2000)):
+            with pytest.raises(ValueError, match=f"expects one text. Received: {count} texts. Choose one: texts"):
+                analysis.attention_map(made_encoder, preprocessor, several)
         with pytest.raises(ValueError, match=r"one of \[3, 1\] and `head` from 1 to 2. Received: layer=3, head=3"):
             result.plot(layer=3, head=3)
 
@@ -287,15 +293,27 @@ class TestAnalyze:
                 else:
                     assert value == expected
 
-    @pytest.mark.parametrize("measures", ["attention", [], ["attention", "norms"]])
+    @pytest.mark.parametrize("measures", ["attention", [], ["attention", "norms"], None, 5, [["attention"]]])
     def test_refuses_unknown_measures(self, made_encoder, preprocessor, measures):
         with pytest.raises(ValueError, match="Expected `measures` to be a list of names among layer_differences"):
             analysis.analyze(made_encoder, preprocessor, ["a"], measures)
 
 
 def test_only_encoders(made_encoder, encoder_factory, preprocessor):
-    with pytest.raises(TypeError, match="expects a BertEncoder.* Received: encoder of type str"):
-        analysis.contextuality("bert", preprocessor, ["a"])
+    for function in (analysis.contextuality, analysis.extract_embeddings, analysis.probe_layers, analysis.neighbours):
+        more = [["x", "y"]] if function in (analysis.probe_layers, analysis.neighbours) else []
+        with pytest.raises(TypeError, match="`encoder` to be a BertEncoder.*: encoder of type str. BertEncoder.fr"):
+            function("bert", preprocessor, ["a", "b"], *more)
+        with pytest.raises(TypeError, match="`preprocessor` to be a BertPreprocessor.*: preprocessor of type NoneType"):
+            function(
+                made_encoder, None, ["a", "b"], *more, **({"folds": 2} if function is analysis.probe_layers else {})
+            )
+    with pytest.raises(TypeError, match="`other` to be a BertEncoder.* Received: other of type int"):
+        analysis.layer_similarity(made_encoder, preprocessor, ["a"], other=5)
+    with pytest.raises(TypeError, match=r"Received: encoder of type Sequential. Give the encoder in the model"):
+        analysis.project(keras.Sequential(), preprocessor, ["a"])
     windowed = WindowedEncoder(encoder_factory("bert"), window=10, stride=2)
     with pytest.raises(TypeError, match=r"Received: encoder of type WindowedEncoder. Give the encoder that it wraps"):
         analysis.layer_differences(windowed, preprocessor, ["a"])
+    # What the message says works.
+    assert analysis.layer_differences(windowed.encoder, LETTERS, ["a " * 40]).tokens == 24

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest, permutation_test
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from keras_bert_layers import analysis
-from keras_bert_layers.analysis.probe_layers import Probe, ProbeTable, cross_validate, interval
+from keras_bert_layers.analysis.probe_layers import Probe, ProbeTable, compare, cross_validate, interval
 
 from .made_encoder import MadeEncoder, Reference
 
@@ -89,8 +90,10 @@ def test_words(parity_encoder, preprocessor, parity_texts):
     assert table.probes[0].accuracy < 0.8 < 0.98 < table.probes[1].accuracy
     with pytest.raises(ValueError, match=r"Received: 2 labels for texts\[\d+\], which has 13"):
         analysis.probe_layers(parity_encoder, preprocessor, texts, [["a", "b"]] * len(texts))
-    with pytest.raises(TypeError, match="Labels of words expect texts that are lists of words"):
+    with pytest.raises(TypeError, match="several labels can hold of one text, ask for one of them at a time"):
         analysis.probe_layers(parity_encoder, preprocessor, [" ".join(text) for text in texts], labels)
+    with pytest.raises(TypeError, match=r"Received: labels\[1\]\[2\]=None, which is missing"):
+        analysis.probe_layers(parity_encoder, preprocessor, texts, [labels[0], [*labels[1][:2], None], *labels[2:]])
 
 
 def test_accuracy_is_that_of_scikit_learn(made_encoder, preprocessor, texts):
@@ -136,7 +139,9 @@ def test_intervals_cover_a_known_accuracy(count, distance, words):
     known = np.mean(known)
     covered, widths = 0, []
     for seed in range(100):
-        accuracy, low, high = cross_validate(*draw(np.random.default_rng(seed), count, distance, words), seed=seed)
+        features, targets, of_texts = draw(np.random.default_rng(seed), count, distance, words)
+        right = cross_validate(features, targets, of_texts, seed=seed)
+        accuracy, low, high = interval(right, of_texts, 5)
         assert low <= accuracy <= high
         covered += low <= known <= high
         widths.append(high - low)
@@ -160,23 +165,120 @@ def test_interval_of_perfect_predictions_is_not_empty():
         ({"folds": 9}, "`folds` from 2 to the number of texts, 8. Received: folds=9"),
         ({"combinations": [("weighted", "all")]}, r"with a mode of concat, sum.*Received: \('weighted', 'all'\)"),
         ({"layers": [7]}, "Expected layer numbers from 0"),
+        ({"combinations": "mean"}, r"`combinations` to be a list of pairs \(mode, layers\).*Received: 'mean'"),
+        ({"combinations": 5}, r"`combinations` to be a list of pairs \(mode, layers\).*Received: 5"),
+        ({"seed": "x"}, "Expected `seed` to be an int from 0.*Received: seed='x'"),
+        (
+            {"labels": ["a"] * 3 + ["b"] * 3 + ["c"] * 2},
+            "2 to the number of the most frequent label, 3. Received: folds=5",
+        ),
+        ({"labels": "abababab"}, "Received: labels of type str"),
+        ({"labels": ["a", None] * 4}, r"Received: labels\[1\]=None, which is missing"),
+        ({"labels": [0.2, 3.8] * 4}, r"`labels` to be classes.*Received: labels\[0\]=0.2, a float.*numpy.digitize"),
+        ({"labels": np.array([0.2, np.nan] * 4)}, r"Received: labels\[0\]=0.2, a float"),
+        (
+            {"labels": [[0, 1]] * 7 + [[0, 0]]},
+            r"several, for a text that is not split into words.*\[row\[0\] for row in",
+        ),
+        ({"labels": np.eye(8, 3, dtype=int)}, r"several, for a text that is not split into words"),
     ],
 )
 def test_refuses(made_encoder, preprocessor, arguments, message):
     arguments = {"labels": ["a", "b"] * 4, **arguments}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         analysis.probe_layers(made_encoder, preprocessor, ["film", "book"] * 4, **arguments)
+
+
+def test_what_the_messages_on_labels_advise(made_encoder, preprocessor, texts):
+    """Scores that are cut into classes, classes that stand there as floats, one of several labels at a time."""
+    scores = np.random.default_rng(0).uniform(0, 5, len(texts))
+    several = [[int("good" in text), int("film" in text)] for text in texts]
+    for labels in (
+        np.digitize(scores, [2.5]),
+        np.asarray([float(row[0]) for row in several]).astype(int),
+        [row[0] for row in several],
+        [row[1] for row in several],
+    ):
+        table = analysis.probe_layers(made_encoder, preprocessor, texts, labels, [1], [], folds=2)
+        assert (table.classes, table.examples) == (2, len(texts))
+    pairs = analysis.probe_layers(made_encoder, preprocessor, (texts, texts), labels, [1], [], folds=2)
+    assert pairs.examples == len(texts)
+
+
+def test_a_label_that_only_one_text_has(made_encoder, preprocessor):
+    """Where it is in the test part, nothing but the other label can be learned."""
+    table = analysis.probe_layers(made_encoder, preprocessor, ["film"] * 7 + ["book"], [0] * 7 + [1], [1], [], folds=4)
+    assert table.probes[0].accuracy == 7 / 8
+
+
+class TestCompare:
+    """The best probe against another, on the same texts."""
+
+    @pytest.mark.parametrize(("ahead", "behind", "both"), [(20, 7, 90), (25, 12, 83), (3, 0, 0), (0, 0, 40), (5, 5, 9)])
+    def test_one_label_for_each_text_is_mcnemars_exact_test(self, ahead, behind, both):
+        best = np.array([1] * ahead + [0] * behind + [1] * both, dtype=float)
+        other = np.array([0] * ahead + [1] * behind + [1] * both, dtype=float)
+        p_value = compare(best, other, np.arange(len(best)))
+        expected = binomtest(ahead, ahead + behind, alternative="greater").pvalue if ahead + behind else 1.0
+        assert p_value == pytest.approx(expected, abs=1e-12)
+
+    def test_words_of_one_text_count_together(self):
+        random = np.random.default_rng(0)
+        groups = np.sort(random.integers(0, 14, 120))
+        groups = np.unique(groups, return_inverse=True)[1]
+        best, other = random.integers(0, 2, (2, 120)).astype(float)
+        differences = np.bincount(groups, best - other)
+
+        def total(values, axis):
+            return np.sum(values, axis=axis)
+
+        expected = permutation_test(
+            (differences,),
+            total,
+            permutation_type="samples",
+            alternative="greater",
+            n_resamples=np.inf,
+            vectorized=True,
+        )
+        assert compare(best, other, groups) == pytest.approx(expected.pvalue, abs=1e-12)
+
+    def test_cheapest_is_not_significantly_below_the_best(self):
+        """Layer 2 is in the wide interval of the best, and yet behind it in 20 texts and ahead in 7."""
+        p_value = compare(*np.array([[1.0] * 20 + [0] * 7 + [1] * 93, [0] * 20 + [1] * 100]), np.arange(120))
+        probes = [
+            Probe("layer 2", [2], None, 0.767, 0.6, 0.85, 2, 8, p_value),
+            Probe("layer 3", [3], None, 0.85, 0.75, 0.9, 3, 8, 0.3),
+            Probe("layer 4", [4], None, 0.875, 0.75, 0.93, 4, 8, 1.0),
+        ]
+        table = ProbeTable(probes, 120, "texts", 2, 0.55)
+        assert (table.best.name, table.cheapest.name) == ("layer 4", "layer 3")
+
+    def test_table_holds_the_comparison_of_its_own_predictions(self, made_encoder, preprocessor, texts):
+        labels = ["good" in text for text in texts]
+        table = analysis.probe_layers(made_encoder, preprocessor, texts, labels, [1, 2, 3], [], folds=4, seed=3)
+        means = [Reference(made_encoder, preprocessor, texts).means(layer) for layer in (1, 2, 3)]
+        right = []
+        for features in means:
+            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+            folds = StratifiedKFold(4, shuffle=True, random_state=3)
+            right.append(cross_val_predict(model, features, labels, cv=folds) == labels)
+        best = right[[probe.name for probe in table.probes].index(table.best.name)]
+        for probe, one in zip(table.probes, right, strict=True):
+            ahead, behind = int(np.sum(best & ~one)), int(np.sum(one & ~best))
+            expected = binomtest(ahead, ahead + behind, alternative="greater").pvalue if ahead + behind else 1.0
+            assert probe.p_value == pytest.approx(expected, abs=1e-9)
+        assert table.best.p_value == 1.0
 
 
 def test_prints_which_is_best_and_which_is_cheapest():
     probes = [
-        Probe("layer 1", [1], None, 0.6, 0.5, 0.7, 1, 8),
-        Probe("layer 2", [2], None, 0.85, 0.75, 0.9, 2, 8),
-        Probe("layer 3", [3], None, 0.9, 0.8, 0.95, 3, 8),
+        Probe("layer 1", [1], None, 0.6, 0.5, 0.7, 1, 8, 0.0001),
+        Probe("layer 2", [2], None, 0.85, 0.75, 0.9, 2, 8, 0.05),
+        Probe("layer 3", [3], None, 0.9, 0.8, 0.95, 3, 8, 1.0),
     ]
     assert str(ProbeTable(probes, 1200, "texts", 2, 0.55)).split("\n") == [
         "1,200 texts, 2 classes, the most frequent 0.550",
-        "layer 1  0.600 (0.500 to 0.700)",
-        "layer 2  0.850 (0.750 to 0.900)  cheapest in the interval of the best",
-        "layer 3  0.900 (0.800 to 0.950)  best",
+        "layer 1  0.600 (0.500 to 0.700)  p 0.000",
+        "layer 2  0.850 (0.750 to 0.900)  p 0.050  cheapest that is not significantly below the best",
+        "layer 3  0.900 (0.800 to 0.950)  p 1.000  best",
     ]

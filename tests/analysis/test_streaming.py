@@ -1,6 +1,7 @@
 """Texts in any form go through the encoder once each, in memory that does not grow."""
 
 import numpy as np
+import pandas
 import pytest
 import tensorflow as tf
 
@@ -36,7 +37,7 @@ class TestBatches:
             np.testing.assert_allclose(batch.states.tokens[0], expected, atol=1e-5)
 
     def test_special_tokens(self, made_encoder, preprocessor):
-        pairs = [("good film", "bad"), ("", "plot"), ("film", ""), ("", "")]
+        pairs = (["good film", "", "film", ""], ["bad", "plot", "", ""])
         (batch,) = batches_of(made_encoder, preprocessor, pairs)
         rows = {
             int(number): row[mask] for number, row, mask in zip(batch.numbers, batch.special, batch.mask, strict=True)
@@ -50,24 +51,43 @@ class TestBatches:
         ("make", "expected"),
         [
             (lambda texts: iter(texts), None),
-            (lambda texts: tuple(texts), None),
+            (lambda texts: pandas.Series(texts, index=[7, 7, 9]), None),
             (lambda texts: np.array(texts), None),
+            (lambda texts: np.array([text.encode() for text in texts], dtype=object), None),
             (lambda texts: tf.constant(texts), None),
             (lambda texts: tf.data.Dataset.from_tensor_slices(texts), None),
             (lambda texts: tf.data.Dataset.from_tensor_slices(texts).batch(2), None),
             (lambda texts: texts[0], 1),
             (lambda texts: [text.split() for text in texts], None),
+            (lambda texts: pandas.Series([np.array(text.split()) for text in texts]), None),
+            (lambda texts: (texts,), None),
         ],
-        ids=["iterator", "tuple", "numpy", "tensor", "dataset", "batched dataset", "one str", "words"],
+        ids=[
+            "iterator",
+            "column",
+            "numpy",
+            "bytes",
+            "tensor",
+            "dataset",
+            "batched dataset",
+            "one str",
+            "words",
+            "column of words",
+            "one segment",
+        ],
     )
     def test_texts_in_any_form(self, made_encoder, preprocessor, make, expected):
         texts = ["good film", "a", "bad plot and dull book"]
         embeddings = analysis.extract_embeddings(made_encoder, preprocessor, make(texts))
         assert [tokens[1:-1] for tokens in embeddings.tokens] == [text.split() for text in texts[:expected]]
 
-    def test_datasets_of_pairs(self, made_encoder, preprocessor):
-        dataset = tf.data.Dataset.from_tensor_slices((["good", "bad"], ["film", "plot"]))
-        for pairs in (dataset, dataset.batch(2)):
+    def test_pairs(self, made_encoder, preprocessor):
+        firsts, seconds = ["good", "bad"], ["film", "plot"]
+        dataset = tf.data.Dataset.from_tensor_slices((firsts, seconds))
+        columns = (pandas.Series(firsts), np.array(seconds))
+        streams = (iter(firsts), iter(seconds))
+        of_words = ([["good"], ["bad"]], [["film"], ["plot"]])
+        for pairs in ((firsts, seconds), columns, streams, of_words, dataset, dataset.batch(2)):
             tokens = analysis.extract_embeddings(made_encoder, preprocessor, pairs).tokens
             assert tokens == ["[CLS] good [SEP] film [SEP]".split(), "[CLS] bad [SEP] plot [SEP]".split()]
 
@@ -75,13 +95,31 @@ class TestBatches:
         ("texts", "error", "message"),
         [
             ([], ValueError, "Expected at least one text. Received: texts without any."),
+            ([("b", "c")], TypeError, r"Received: the tuple texts\[0\]. To turn pairs into columns: tuple\(map\(list"),
             (
-                ["a", ("b", "c")],
+                ["a", ["b", "c"]],
                 TypeError,
-                r"texts of one kind.*Received: texts\[1\]=\('b', 'c'\) after texts\[0\]='a'",
+                r"of one kind.*Received: texts\[1\], which is not of the kind of texts\[0\]",
             ),
-            (["a", 3], TypeError, r"Received: texts\[1\]=3"),
+            (["a", 3], TypeError, r"Received: texts\[1\] of type int"),
+            (iter(["a", 3]), TypeError, r"Received: texts\[1\] of type int"),
+            (["a", None], TypeError, r"Received: texts\[1\]=None, a missing value"),
+            (["a", float("nan")], TypeError, r"Received: texts\[1\]=nan, a missing value"),
+            ((["a"], [None]), TypeError, r"Received: texts\[1\]\[0\]=None, a missing value"),
+            ([["a", None]], TypeError, r"Received: texts\[0\]\[1\]=None, a missing value"),
+            (pandas.Series(["a", None]), TypeError, r"Received: texts\[1\]=\w+, a missing value"),
+            (pandas.DataFrame({"text": ["a"]}), TypeError, r"expects one column of texts.*Choose the column"),
+            (np.array("a"), ValueError, r"Received: texts.shape=\(\)"),
+            (tf.constant("a"), TypeError, "Received: texts of type EagerTensor"),
+            ({"a": "b"}, TypeError, "Received: texts of type dict"),
+            ({"a"}, TypeError, "Received: texts of type set"),
             (7, TypeError, "Received: texts of type int"),
+            (
+                (["a", "b"], ["c"]),
+                ValueError,
+                "as many second texts as first ones. Received: a tuple with 1 and 2 texts",
+            ),
+            ((iter("ab"), iter("c")), ValueError, "Received: a tuple with 1 and more texts"),
             (tf.data.Dataset.from_tensor_slices((["a"], [1])), TypeError, "Leave labels out with dataset.map"),
         ],
     )
@@ -95,7 +133,7 @@ class TestBatches:
 
     def test_leaves_no_trace_in_the_preprocessor(self, made_encoder, vocabulary):
         preprocessor = BertPreprocessor(vocabulary, sequence_length=12)
-        batches_of(made_encoder, preprocessor, [("a", "film")])
+        batches_of(made_encoder, preprocessor, (["a"], ["film"]))
         preprocessor(["a"])
         assert preprocessor.number_of_texts() == 1
 
@@ -109,11 +147,11 @@ def test_every_function_on_every_encoder(encoder_factory, kind, pairs, tmp_path)
     preprocessor = BertPreprocessor(vocabulary, sequence_length=24)
     texts = ["a b c", "", "d e f g a", " ".join("abcdefghij" * 6), "b", "a a", "c d e f", "x y z a b c"] * 2
     labels = ["first", "second"] * 8
-    texts = [(text, other) for text, other in zip(texts, texts[3:] + texts[:3], strict=True)] if pairs else texts
+    texts = (texts, texts[3:] + texts[:3]) if pairs else texts
     layers = [0, 1, 3] if encoder.has_embeddings else [1, 2, 3]
 
     embeddings = analysis.extract_embeddings(encoder, preprocessor, texts, layers)
-    ids = preprocessor(tuple(map(list, zip(*texts, strict=True))) if pairs else texts)
+    ids = preprocessor(texts)
     expected = [state.numpy() for state in encoder.hidden_states(ids, layers)]
     for row, (vectors, tokens) in enumerate(zip(embeddings.vectors, embeddings.tokens, strict=True)):
         length = int(ids["input_mask"][row].numpy().sum())
@@ -131,7 +169,8 @@ def test_every_function_on_every_encoder(encoder_factory, kind, pairs, tmp_path)
     probes = analysis.probe_layers(encoder, preprocessor, texts, labels, layers, folds=2)
     assert [probe.layers for probe in probes.probes[:3]] == [[layer] for layer in layers]
     assert analysis.project(encoder, preprocessor, texts, labels, layers).points.shape == (3, 16, 2)
-    nearest = analysis.neighbours(encoder, preprocessor, texts, texts[:2], 3, layers)
+    queries = (texts[0][:2], texts[1][:2]) if pairs else texts[:2]
+    nearest = analysis.neighbours(encoder, preprocessor, texts, queries, 3, layers)
     assert all(one[0].cosine > 0.9999 for by_query in nearest.found for one in by_query)
     analysis.write_projector(encoder, preprocessor, texts, tmp_path / "projector", labels, layers)
     assert sorted(path.name for path in (tmp_path / "projector").iterdir()) == [f"layer_{n:02d}" for n in layers]
