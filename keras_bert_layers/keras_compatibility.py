@@ -58,3 +58,15 @@ def refuse_legacy_tensors(layer: Any, inputs: Any) -> None:
             f"Received: inputs={inputs!r} (of type {type(inputs).__module__}.{type(inputs).__name__}). "
             "Build the model with `import keras` (keras.Input, keras.Model)."
         )
+
+
+def called_on_placeholders() -> bool:
+    """Whether a call is Keras's own on placeholders, which are float32 whatever the data are.
+
+    So Keras rebuilds a subclassed model that it loads. What a layer raises then it swallows, and leaves the weights of
+    that layer and of all after it random.
+    """
+    # Keras has no public way to ask.
+    from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+    return in_symbolic_scope()

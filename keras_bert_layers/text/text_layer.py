@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import called_on_placeholders, refuse_legacy_tensors
 
 OUTPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 
@@ -109,6 +109,8 @@ class TextLayer(keras.layers.Layer):
                 f"{type(self).__name__} expects a str, a list of str, an array or a tensor of strings, or a tuple of "
                 f"two of them for pairs. Received: inputs of type {type(texts).__name__}."
             )
+        if keras.backend.standardize_dtype(texts.dtype) != "string" and called_on_placeholders():
+            texts = tf.strings.as_string(texts)
         if keras.backend.standardize_dtype(texts.dtype) != "string":
             raise TypeError(
                 f"{type(self).__name__} expects strings. Received: inputs.dtype={texts.dtype}. "
