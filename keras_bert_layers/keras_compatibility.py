@@ -70,3 +70,15 @@ def onednn_is_on() -> bool:
     from tensorflow.python.util import _pywrap_util_port
 
     return bool(_pywrap_util_port.IsMklEnabled())
+
+
+def called_on_placeholders() -> bool:
+    """Whether a call is Keras's own on placeholders, which are float32 whatever the data are.
+
+    So Keras rebuilds a subclassed model that it loads. What a layer raises then it swallows, and leaves the weights of
+    that layer and of all after it random.
+    """
+    # Keras has no public way to ask.
+    from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+    return in_symbolic_scope()

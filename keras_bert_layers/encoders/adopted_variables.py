@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -50,3 +51,16 @@ class AdoptedVariables(keras.layers.Layer):
             if own._value is not variable:
                 raise RuntimeError(f"Keras {keras.__version__} copied the variable {variable.name}; 3.10 is needed.")
         self.built = True
+
+    def rows(self, table: str) -> int | None:
+        """Returns the number of rows of a table of embeddings, or None where no variable is named so.
+
+        Args:
+            table: a pattern for the last part of its name, as implementations of BERT call it alike.
+        """
+        found = {
+            int(variable.shape[0])
+            for variable in self.adopted
+            if re.search(rf"(^|\.)({table})\.embeddings$", variable.name) and len(variable.shape) == 2
+        }
+        return found.pop() if len(found) == 1 else None

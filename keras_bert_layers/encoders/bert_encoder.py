@@ -11,6 +11,7 @@ from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
 from keras_bert_layers.encoders.dropout import Dropout
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder
+from keras_bert_layers.encoders.lora import Embedding
 from keras_bert_layers.encoders.padding_removal import (
     attention_layout,
     first_tokens,
@@ -20,7 +21,7 @@ from keras_bert_layers.encoders.padding_removal import (
     run_by_cpu_executor,
     token_layout,
 )
-from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense
+from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, random_start
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
@@ -43,9 +44,8 @@ class BertEmbeddings(keras.layers.Layer):
         self.layer_norm = LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm")
         self.dropout = Dropout(hidden_dropout, dtype=self.dtype_policy, name="dropout")
 
-    def _embedding(self, rows: int, config: BertConfig, name: str) -> keras.layers.Embedding:
-        start = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
-        return keras.layers.Embedding(rows, config.hidden_size, start, dtype=self.dtype_policy, name=name)
+    def _embedding(self, rows: int, config: BertConfig, name: str) -> Embedding:
+        return Embedding(rows, config.hidden_size, random_start(config), dtype=self.dtype_policy, name=name)
 
     def build(self, input_shape: Any) -> None:
         for layer in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
@@ -144,6 +144,18 @@ class BertEncoder(LayerwiseEncoder):
             config.hidden_dropout_prob if hidden_dropout is None else hidden_dropout,
             config.attention_probs_dropout_prob if attention_dropout is None else attention_dropout,
         )
+        for argument, rate in (("hidden_dropout", hidden_dropout), ("attention_dropout", attention_dropout)):
+            is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+            if rate is not None and not (is_number and 0 <= rate < 1):
+                raise ValueError(
+                    f"Expected `{argument}` to be at least 0 and below 1, or None for the configuration's. "
+                    f"Received: {argument}={rate!r}."
+                )
+        for argument, flag in (("pooler", pooler), ("recompute", recompute)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"Expected `{argument}` to be True or False. Received: {argument}={flag!r}.")
+        self.vocab_size, self.type_vocab_size = config.vocab_size, config.type_vocab_size
+        self.max_positions = config.max_position_embeddings
         policy = self.dtype_policy
         self.embeddings = BertEmbeddings(config, rates[0], dtype=policy, name="embeddings")
         self.transformer_layers = [
@@ -214,7 +226,7 @@ class BertEncoder(LayerwiseEncoder):
             local_files_only=local_files_only,
         )
         encoder = cls(
-            checkpoint.config,
+            dataclasses.replace(checkpoint.config, initializer_range=0.0),
             layers=layers,
             combine=combine,
             hidden_dropout=hidden_dropout,
@@ -226,7 +238,7 @@ class BertEncoder(LayerwiseEncoder):
             dtype=dtype,
             name=name,
         )
-        encoder.build()
+        encoder.config = checkpoint.config
         pretrained = {
             # A Keras Embedding calls its weight `embeddings`, below the layer's own name.
             variable.path.removeprefix(f"{encoder.path}/").removesuffix("/embeddings"): variable
@@ -254,7 +266,8 @@ class BertEncoder(LayerwiseEncoder):
         positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
         inputs = [remove_padding(ids, layout) for ids in (token_ids, positions, segment_ids)]
         layers: list[keras.layers.Layer] = [self.embeddings, *self.transformer_layers]
-        trained = [bool(layer.trainable_variables) for layer in layers]
+        # Not `trainable_variables`, which are none where a layer is frozen and one inside it is not.
+        trained = [any(variable.trainable for variable in layer.variables) for layer in layers]
         lowest = trained.index(True) if any(trained) else len(trained)
 
         tokens = self.embeddings(*inputs, training=training and lowest == 0)
@@ -282,14 +295,62 @@ class BertEncoder(LayerwiseEncoder):
         pooled_output = self.pooler(first) if self.has_pooler else None
         return EncoderStates(states, lambda states: restore_padding(states, layout), pooled_output, attention_scores)
 
-    def _check_sequence_length(self, length: int | None) -> None:
-        if length is not None and length > self.config.max_position_embeddings:
+    def enable_lora(self, rank: int) -> None:
+        r"""Freezes the pretrained weights and has training learn a low-rank change of them (Hu et al. 2021).
+
+        The query and value kernels \(W\) of every layer become \(W + A B\) with A `[hidden, rank]` and B
+        `[rank, hidden]`; B is zero at first. These and the combination train, also in an encoder that was made with
+        `trainable=False`. `.keras` files keep A and B beside \(W\), and weights of a file without LoRA load. Compile
+        the model after this call.
+
+        Args:
+            rank: the number of columns of A, such as 8.
+
+        Raises:
+            ValueError: if `rank` is no number from 1 to the hidden size, or LoRA is on already.
+
+        Example:
+
+        >>> config = BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        ...                     intermediate_size=32)
+        >>> encoder = BertEncoder(config, layers=-1)
+        >>> encoder.enable_lora(4)
+        >>> [weight.name for weight in encoder.trainable_weights]
+        ['lora_kernel_a', 'lora_kernel_b', 'lora_kernel_a', 'lora_kernel_b', 'lora_kernel_a', ...]
+        """
+        if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= self.hidden_size:
             raise ValueError(
-                f"{type(self).__name__} has positions for {self.config.max_position_embeddings} tokens. "
-                f"Received: a sequence of {length}. Make shorter ones, BertPreprocessor(..., "
-                f"sequence_length={self.config.max_position_embeddings}), or read long documents in windows: "
-                "WindowedEncoder(encoder, ...)."
+                f"Expected `rank` to be an integer from 1 to {self.hidden_size}, the hidden size. "
+                f"Received: rank={rank!r}."
             )
+        if self._lora_layers():
+            raise ValueError(
+                f"Expected an encoder without LoRA. Received: {self.name!r}, which has it. Make another encoder for "
+                "another rank."
+            )
+        for block in self.transformer_layers:
+            for layer in (block.attention.query, block.attention.value):
+                layer.enable_lora(rank)
+        if not self.trainable:
+            self.trainable = True
+        self._freeze_all_but_lora()
+
+    def _lora_layers(self) -> list[keras.layers.Layer]:
+        return [layer for layer in self._sublayers().values() if getattr(layer, "lora_enabled", False)]
+
+    def _freeze_all_but_lora(self) -> None:
+        for layer in self.pretrained_layers:
+            layer.trainable = True
+        for layer in self.pretrained_layers:
+            for sublayer in layer._flatten_layers():
+                if not sublayer._layers and not getattr(sublayer, "lora_enabled", False):
+                    sublayer.trainable = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "trainable" and value and self._lora_layers():
+            # Thawed after a time with the head alone, it goes on with LoRA.
+            self._freeze_all_but_lora()
 
     def get_config(self) -> dict[str, Any]:
         return {

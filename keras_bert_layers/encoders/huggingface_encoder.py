@@ -10,10 +10,20 @@ from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
+_ARCHITECTURES = ("Albert", "Bert", "DistilBert", "Electra", "Roberta")
+# Model types that number their positions from behind the padding token's id.
+_POSITIONS_BEHIND_PADDING = {
+    "camembert",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+}
 # What a file may name: transformers' own TensorFlow encoders, alone or under one of its heads.
 SAVABLE_CLASSES = {
     f"TF{architecture}{head}"
-    for architecture in ("Albert", "Bert", "DistilBert", "Electra", "Roberta")
+    for architecture in _ARCHITECTURES
     for head in (
         "Model",
         "ForMaskedLM",
@@ -81,18 +91,20 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         object.__setattr__(self, "tf_model", tf_model)
         config = tf_model.config
         self._arguments = inspect.signature(tf_model.call).parameters
+        # DistilBERT has no segments, and RoBERTa has one for everything.
+        self._takes_segments = "token_type_ids" in self._arguments and getattr(config, "type_vocab_size", 2) > 1
+        self.pooler_wanted = pooler
+        first = self._probe(return_attention_scores)
         self.num_layers = config.num_hidden_layers
         self.hidden_size = config.hidden_size
         self.num_heads = config.num_attention_heads
-        self.pooler_wanted = pooler
-        first = self._call_model(tf.zeros((1, 1), "int32"), tf.ones((1, 1), "int32"), tf.zeros((1, 1), "int32"))
-        if first.get("hidden_states") is None:
-            raise TypeError(
-                "HuggingFaceEncoder expects a model that returns hidden states with output_hidden_states=True. "
-                f"Received: tf_model of type {type(tf_model).__name__}, whose outputs are {list(first)}."
-            )
         self.has_pooler = pooler and first.get("pooler_output") is not None
         self.pretrained = AdoptedVariables(tf_model.variables, self._used_outputs, name="pretrained")
+        self.vocab_size = getattr(config, "vocab_size", None)
+        self.type_vocab_size = getattr(config, "type_vocab_size", None) if self._takes_segments else None
+        self.max_positions = self.pretrained.rows("position_embeddings?")
+        if self.max_positions is not None and config.model_type in _POSITIONS_BEHIND_PADDING:
+            self.max_positions -= config.pad_token_id + 1
         self.set_layers(layers, combine, trainable, return_attention_scores)
 
     @classmethod
@@ -182,12 +194,51 @@ class HuggingFaceEncoder(LayerwiseEncoder):
             attention_scores=dict(enumerate(outputs["attentions"], start=1)) if scores else {},
         )
 
+    def _probe(self, scores: bool) -> Any:
+        """Runs the model on four tokens, to see whether its outputs are those of a BERT."""
+        tokens = tf.constant([[1, 2, 3, 4]])
+        name = type(self.tf_model).__name__
+        instead = (
+            f"Supported are encoders that keep every token in every layer, such as {', '.join(sorted(_ARCHITECTURES))}."
+        )
+        try:
+            outputs = self._call_model(tokens, tf.ones_like(tokens), tf.zeros_like(tokens), scores=scores)
+        except Exception as error:
+            raise ValueError(
+                "HuggingFaceEncoder expects a model that runs on `input_ids` and `attention_mask` of four tokens"
+                f"{' and returns attention scores' if scores else ''}. Received: tf_model of type {name}, which "
+                f"raises {type(error).__name__}. {instead}"
+            ) from error
+        states = outputs.get("hidden_states")
+        if states is None:
+            raise TypeError(
+                "HuggingFaceEncoder expects a model that returns hidden states with output_hidden_states=True. "
+                f"Received: tf_model of type {name}, whose outputs are {list(outputs)}. {instead}"
+            )
+        config = self.tf_model.config
+        sizes = [getattr(config, size, None) for size in ("num_hidden_layers", "hidden_size", "num_attention_heads")]
+        shapes = [tuple(state.shape) for state in states]
+        if shapes != [(1, 4, sizes[1])] * (1 + (sizes[0] or 0)):
+            raise ValueError(
+                "HuggingFaceEncoder expects the hidden states of the embeddings and of num_hidden_layers="
+                f"{sizes[0]} layers, each [batch, sequence, hidden_size={sizes[1]}]. Received: tf_model of type "
+                f"{name}, which gives {shapes} for one row of four tokens. {instead}"
+            )
+        if scores:
+            shapes = [tuple(attention.shape) for attention in outputs.get("attentions") or ()]
+            if shapes != [(1, sizes[2], 4, 4)] * sizes[0]:
+                raise ValueError(
+                    "HuggingFaceEncoder expects attention scores between all tokens, [batch, heads, sequence, "
+                    f"sequence]. Received: return_attention_scores=True and tf_model of type {name}, which gives "
+                    f"{shapes[:1]} for four tokens. Leave them out: return_attention_scores=False."
+                )
+        return outputs
+
     def _call_model(
         self, token_ids: Any, attention_mask: Any, segment_ids: Any, training: bool = False, scores: bool = False
     ) -> Any:
         inputs = {"input_ids": token_ids, "attention_mask": attention_mask}
-        # DistilBERT has no segments, and RoBERTa has one for everything.
-        if "token_type_ids" in self._arguments and getattr(self.tf_model.config, "type_vocab_size", 2) > 1:
+        if self._takes_segments:
             inputs["token_type_ids"] = segment_ids
         return self.tf_model(
             inputs, output_hidden_states=True, output_attentions=scores, return_dict=True, training=training

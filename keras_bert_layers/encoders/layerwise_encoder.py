@@ -1,3 +1,4 @@
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -7,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.encoders.input_checks import check_ids, check_shapes, out_of_range
+from keras_bert_layers.encoders.padding_removal import compiled_by_xla
+from keras_bert_layers.keras_compatibility import called_on_placeholders, refuse_legacy_tensors
 from keras_bert_layers.layers.layer_combination import COMBINE_MODES, LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
 
@@ -40,12 +43,18 @@ class LayerwiseEncoder(keras.layers.Layer):
 
     A subclass says how to run its BERT (`run`), which of its sublayers hold pretrained weights
     (`pretrained_layers`) and sets `num_layers`, `hidden_size`, `num_heads`, `has_embeddings` and `has_pooler` before it
-    calls `set_layers`.
+    calls `set_layers`, which builds it; and, where it knows them, the rows of its tables of embeddings (`vocab_size`,
+    `type_vocab_size`, `max_positions`).
+
+    Args:
+        dtype: a dtype policy, or the dict of one from `get_config`.
+        name: name of the layer.
 
     Call arguments:
         inputs: a dict with the names of TF Hub (`input_word_ids`, `input_mask`, `input_type_ids`) or of Hugging Face
             (`input_ids`, `attention_mask`, `token_type_ids`), each an integer tensor `[batch, sequence]`. The mask (1
-            on real tokens) and the type ids (0 and 1 for the segments of a pair) may be left out.
+            on real tokens) and the type ids (0 and 1 for the segments of a pair) may be left out. Ids on real tokens
+            must stand in the checkpoint's tables.
         training: bool, for dropout.
 
     Returns:
@@ -60,6 +69,11 @@ class LayerwiseEncoder(keras.layers.Layer):
         | `attention_scores` | `[batch, K, heads, sequence, sequence]` | with `return_attention_scores=True` |
 
         in the layer's compute dtype, zero at padding.
+
+    Raises:
+        ValueError: for inputs of other keys, types and shapes.
+        tf.errors.InvalidArgumentError: for ids that are in no table, and where shapes are open, for rows that are too
+            long or not of one shape. XLA cannot raise: there the outputs of a row with such an id are NaN.
     """
 
     num_layers: int
@@ -67,6 +81,19 @@ class LayerwiseEncoder(keras.layers.Layer):
     num_heads: int
     has_embeddings = True
     has_pooler: bool
+    vocab_size: int | None = None
+    type_vocab_size: int | None = None
+    max_positions: int | None = None
+
+    def __init__(self, dtype: Any = None, name: str | None = None):
+        policies: dict[str, Any] = {}
+        if isinstance(dtype, dict):
+            dtype = keras.dtype_policies.deserialize(dtype)
+            if isinstance(dtype, keras.dtype_policies.DTypePolicyMap):
+                policies, dtype = dict(dtype), dtype.default_policy
+        super().__init__(dtype=dtype, name=name)
+        # Not tracked, as an attribute of a layer would be.
+        object.__setattr__(self, "_sublayer_policies", policies)
 
     def set_layers(
         self,
@@ -75,7 +102,11 @@ class LayerwiseEncoder(keras.layers.Layer):
         trainable: bool,
         return_attention_scores: bool,
     ) -> None:
-        """Checks and keeps the arguments that all encoders share; the last step of a constructor."""
+        """Checks and keeps the arguments that all encoders share, and builds; the last step of a constructor.
+
+        A model that is loaded is built by Keras on placeholders, if it is: whatever it does to these, the encoder is
+        there to take its weights.
+        """
         if not isinstance(layers, (int, str)) and isinstance(layers, Iterable):
             layers = list(layers)
         self.selected_layers = select_layers(layers, self.num_layers, self.has_embeddings)
@@ -104,6 +135,10 @@ class LayerwiseEncoder(keras.layers.Layer):
         if not trainable:
             for layer in self.pretrained_layers:
                 layer.trainable = False
+        for path, policy in self._sublayer_policies.items():
+            # Each sublayer gets its own: one that looks itself up in a map cannot be saved once it is quantised.
+            self._sublayer(path).dtype_policy = policy
+        self.build()
 
     @property
     def pretrained_layers(self) -> list[keras.layers.Layer]:
@@ -192,7 +227,7 @@ class LayerwiseEncoder(keras.layers.Layer):
             stacked = tf.stack([states.attention_scores[layer] for layer in selected], axis=1)
             real = mask[:, None, None, :, None] & mask[:, None, None, None, :]
             outputs["attention_scores"] = tf.where(real, tf.cast(stacked, self.compute_dtype), 0)
-        return outputs
+        return self._mark_wrong_rows(outputs, mask, token_ids, segment_ids) if compiled_by_xla() else outputs
 
     def hidden_states(self, inputs: Any, layers: int | str | Iterable[int] = "all", training: bool = False) -> list:
         """Returns the states of any layers, whatever the constructor selected.
@@ -215,8 +250,6 @@ class LayerwiseEncoder(keras.layers.Layer):
                 "Received: symbolic inputs. Give the layers to the constructor (layers=..., combine=None) and use "
                 "the call's `encoder_outputs`."
             )
-        if not self.built:
-            self.build()
         numbers = select_layers(layers, self.num_layers, self.has_embeddings)
         kept: dict[int, list[Any]] = {}
 
@@ -260,7 +293,8 @@ class LayerwiseEncoder(keras.layers.Layer):
                 )
             # Not standardize_dtype, whose own error for strings names no input.
             dtype = getattr(value.dtype, "name", str(value.dtype))
-            if not ("int" in dtype or (dtype == "bool" and name == names[1])):
+            is_right = "int" in dtype or (dtype == "bool" and name == names[1])
+            if not is_right and not called_on_placeholders():
                 raise ValueError(
                     f"{type(self).__name__} expects {name!r} to hold integers. Received: {name}.dtype={dtype}. "
                     f"In a functional model: keras.Input((None,), dtype='int32', name={name!r})."
@@ -281,13 +315,41 @@ class LayerwiseEncoder(keras.layers.Layer):
 
     def _check_sequence_length(self, length: int | None) -> None:
         """Refuses a sequence that is longer than the encoder's positions; `length` is None where not static."""
+        if length is not None and self.max_positions is not None and length > self.max_positions:
+            raise ValueError(
+                f"{type(self).__name__} has positions for {self.max_positions} tokens. "
+                f"Received: a sequence of {length}. Make shorter ones, BertPreprocessor(..., "
+                f"sequence_length={self.max_positions}), or read long documents in windows: "
+                "WindowedEncoder(encoder, ...)."
+            )
 
     def _standardize(self, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
+        if not isinstance(inputs, Mapping):
+            # Keras's TimeDistributed comes here without a call.
+            self._check_inputs(inputs)
         names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
-        token_ids = tf.cast(inputs[names[0]], "int32")
-        segment_ids = inputs.get(names[2])
-        segment_ids = tf.zeros_like(token_ids) if segment_ids is None else tf.cast(segment_ids, "int32")
-        return token_ids, self._mask(inputs), segment_ids
+        given = {name: tf.convert_to_tensor(inputs[name]) for name in names if name in inputs}
+        is_checked = not compiled_by_xla()
+        if is_checked:
+            given = check_shapes(given, self.max_positions)
+        mask = self._mask(given)
+        # A number beyond 32 bits must not become a small one.
+        ids = {name: tf.saturate_cast(given[name], "int32") for name in (names[0], names[2]) if name in given}
+        if is_checked:
+            ids = check_ids(ids, mask, {names[0]: self.vocab_size, names[2]: self.type_vocab_size})
+        token_ids = ids[names[0]]
+        return token_ids, mask, ids.get(names[2], tf.zeros_like(token_ids))
+
+    def _mark_wrong_rows(self, outputs: dict[str, Any], mask: Any, token_ids: Any, segment_ids: Any) -> dict[str, Any]:
+        """Makes NaN of the outputs of rows whose ids are in no table."""
+        limits = ((token_ids, self.vocab_size), (segment_ids, self.type_vocab_size))
+        wrong = [tf.reduce_any(out_of_range(ids, mask, limit), axis=1) for ids, limit in limits if limit is not None]
+
+        def mark(output: Any) -> Any:
+            rows = tf.reshape(tf.reduce_any(tf.stack(wrong), axis=0), [-1, *[1] * (len(output.shape) - 1)])
+            return tf.where(rows, tf.constant(math.nan, output.dtype), output) if output.dtype.is_floating else output
+
+        return keras.tree.map_structure(mark, outputs) if wrong else outputs
 
     def _mask(self, inputs: dict[str, Any]) -> Any:
         names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
@@ -332,6 +394,16 @@ class LayerwiseEncoder(keras.layers.Layer):
             outputs["attention_scores"] = KerasTensor(scores, self.compute_dtype, name="attention_scores")
         return outputs
 
+    def compute_output_shape(self, input_shape: Any) -> dict[str, Any]:
+        if not isinstance(input_shape, Mapping):
+            raise ValueError(
+                f"{type(self).__name__} expects the shapes of a dict of ids. Received: input_shape={input_shape!r}. "
+                "TimeDistributed and other layers that wrap one for a single tensor take a model from ids to vectors: "
+                "TimeDistributed(keras.Model(ids, vectors))."
+            )
+        ids = {name: KerasTensor(shape, "int32") for name, shape in input_shape.items()}
+        return keras.tree.map_structure(lambda output: output.shape, self.compute_output_spec(ids))
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         policy = self.dtype_policy
@@ -344,36 +416,44 @@ class LayerwiseEncoder(keras.layers.Layer):
         if len(policies):
             config["dtype"] = keras.dtype_policies.serialize(policies)
         combine = self.combine
+        lora = {
+            path: [layer.lora_rank, layer.lora_alpha]
+            for path, layer in self._sublayers().items()
+            if getattr(layer, "lora_enabled", False)
+        }
+        if lora:
+            config["lora"] = lora
         return {
             **config,
             "layers": self.layers,
             "combine": keras.saving.serialize_keras_object(combine),
             "trainable": any(layer.trainable for layer in self.pretrained_layers),
             "return_attention_scores": self.return_attention_scores,
-            "frozen_layers": [layer.name for layer in self._freezable_layers() if not layer.trainable],
+            "frozen_layers": [path for path, layer in self._freezable_layers().items() if not layer.trainable],
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LayerwiseEncoder":
         config = dict(config)
-        frozen = config.pop("frozen_layers", [])
+        frozen, lora = config.pop("frozen_layers", []), config.pop("lora", {})
         if isinstance(config.get("combine"), dict):
             config["combine"] = keras.saving.deserialize_keras_object(config["combine"])
-        if isinstance(config.get("dtype"), dict):
-            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        policies = config.get("dtype")
-        if isinstance(policies, keras.dtype_policies.DTypePolicyMap):
-            config["dtype"] = policies.default_policy
         encoder = cls(**config)
-        if isinstance(policies, keras.dtype_policies.DTypePolicyMap):
-            # Each sublayer gets its own policy: one that looks itself up in a map cannot be saved once it is quantised.
-            sublayers = encoder._sublayers()
-            for path, policy in policies.items():
-                sublayers[path].dtype_policy = policy
-        for layer in encoder._freezable_layers():
-            if layer.name in frozen:
-                layer.trainable = False
+        for path, (rank, alpha) in lora.items():
+            encoder._sublayer(path).enable_lora(rank, lora_alpha=alpha)
+        for path, layer in encoder._freezable_layers().items():
+            if layer.trainable == (path in frozen):
+                layer.trainable = path not in frozen
         return encoder
+
+    def _sublayer(self, path: str) -> keras.layers.Layer:
+        sublayers = self._sublayers()
+        if path not in sublayers:
+            raise ValueError(
+                f"A configuration of {type(self).__name__} is expected to name its sublayers, such as "
+                f"{next(iter(sublayers))!r}. Received: {path!r}. The file is damaged or of another version."
+            )
+        return sublayers[path]
 
     def _sublayers(self) -> dict[str, keras.layers.Layer]:
         """All layers inside, by their paths below this one."""
@@ -386,6 +466,6 @@ class LayerwiseEncoder(keras.layers.Layer):
                 unseen.append((f"{prefix}{layer.name}/", layer))
         return found
 
-    def _freezable_layers(self) -> list[keras.layers.Layer]:
-        # The encoder itself first: freezing it freezes the others.
-        return [self, *self.pretrained_layers, *([] if self.combination is None else [self.combination])]
+    def _freezable_layers(self) -> dict[str, keras.layers.Layer]:
+        # The outer layers first: freezing one freezes those inside.
+        return {"": self} | {path: layer for path, layer in self._sublayers().items() if layer.weights}

@@ -72,6 +72,9 @@ class TFHubEncoder(LayerwiseEncoder):
         self.has_pooler = pooler and "pooled_output" in outputs
         variables = saved_model.loaded.variables
         self.pretrained = AdoptedVariables(variables, self._used_outputs, name="pretrained")
+        self.vocab_size = self.pretrained.rows("word_embeddings")
+        self.type_vocab_size = self.pretrained.rows("(token_)?type_embeddings")
+        self.max_positions = self.pretrained.rows("position_embeddings?")
         self.set_layers(layers, combine, trainable, return_attention_scores)
 
     def _trace(self, source: Any) -> dict[str, Any]:

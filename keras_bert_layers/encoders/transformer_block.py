@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_bert_layers.checkpoints.bert_config import BertConfig
 from keras_bert_layers.encoders.dropout import Dropout
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
+from keras_bert_layers.encoders.lora import Dense
 from keras_bert_layers.encoders.padding_removal import join_heads, split_heads
 from keras_bert_layers.keras_compatibility import onednn_is_on
 
@@ -27,11 +28,15 @@ def _gelu_tanh(x: Any) -> Any:
 ACTIVATIONS = {"gelu": _gelu, "gelu_new": _gelu_tanh, "gelu_fast": _gelu_tanh, "gelu_pytorch_tanh": _gelu_tanh}
 
 
-def dense(units: int, config: BertConfig, name: str, dtype: Any, activation: Any = None) -> keras.layers.Dense:
+def dense(units: int, config: BertConfig, name: str, dtype: Any, activation: Any = None) -> Dense:
     """A Dense layer that starts as BERT's do: truncated normal of `initializer_range`, bias zero."""
-    # An initializer of its own for each layer: one instance draws the same values every time.
-    start = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
-    return keras.layers.Dense(units, activation=activation, kernel_initializer=start, dtype=dtype, name=name)
+    return Dense(units, activation=activation, kernel_initializer=random_start(config), dtype=dtype, name=name)
+
+
+def random_start(config: BertConfig) -> Any:
+    """What a layer's weights start with; an initializer of its own for each: one draws the same values every time."""
+    # Those that a checkpoint overwrites are not drawn, which takes a second for BERT-base.
+    return keras.initializers.TruncatedNormal(stddev=config.initializer_range) if config.initializer_range else "zeros"
 
 
 class SelfAttention(keras.layers.Layer):

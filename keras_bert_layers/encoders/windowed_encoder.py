@@ -1,4 +1,3 @@
-import re
 import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -145,10 +144,7 @@ class WindowedEncoder(LayerwiseEncoder):
                 "Expected `window` to be an integer of at least 3: [CLS], a piece and [SEP]. "
                 f"Received: window={window!r}."
             )
-        # Here, so that the encoder's weights have the same paths as when it is made from a file.
-        if not encoder.built:
-            encoder.build()
-        positions = _number_of_positions(encoder)
+        positions = encoder.max_positions
         if positions is not None and window > positions:
             raise ValueError(
                 f"Expected `window` to be at most {positions}: the encoder has no more positions. "
@@ -187,6 +183,7 @@ class WindowedEncoder(LayerwiseEncoder):
         self.hidden_size = encoder.hidden_size
         self.has_embeddings = encoder.has_embeddings
         self.has_pooler = encoder.has_pooler
+        self.vocab_size, self.type_vocab_size = encoder.vocab_size, encoder.type_vocab_size
         self.layers = encoder.layers
         self.selected_layers = encoder.selected_layers
         self.return_attention_scores = encoder.return_attention_scores
@@ -487,17 +484,6 @@ class WindowedEncoder(LayerwiseEncoder):
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number_of_positions(encoder: LayerwiseEncoder) -> int | None:
-    """Read off the table of positions, which all implementations call alike; None where there is none."""
-    for weight in encoder.weights:
-        if re.search(r"position_embeddings?[./]embeddings", weight.path):
-            config: Any = getattr(getattr(encoder, "tf_model", None), "config", None)
-            # RoBERTa numbers its positions from behind the padding token's id.
-            unused = config.pad_token_id + 1 if "roberta" in getattr(config, "model_type", "") else 0
-            return int(weight.shape[0]) - unused
-    return None
 
 
 def _window_inputs(windows: Windows, token_ids: Any, mask: Any, segment_ids: Any) -> dict[str, Any]:

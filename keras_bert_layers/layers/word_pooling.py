@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import called_on_placeholders, refuse_legacy_tensors
 
 WORD_POOLING_MODES = ("first", "last", "mean", "max")
 
@@ -76,7 +76,8 @@ class WordPooling(keras.layers.Layer):
         refuse_legacy_tensors(self, [inputs, word_ids])
         if not isinstance(word_ids, KerasTensor):
             word_ids = tf.convert_to_tensor(word_ids)
-        if "int" not in keras.backend.standardize_dtype(word_ids.dtype) or len(word_ids.shape) != 2:
+        is_integer = "int" in keras.backend.standardize_dtype(word_ids.dtype) or called_on_placeholders()
+        if not is_integer or len(word_ids.shape) != 2:
             raise ValueError(
                 "WordPooling expects `word_ids` to be integers [batch, sequence]. "
                 f"Received: word_ids of dtype {keras.backend.standardize_dtype(word_ids.dtype)} and shape "

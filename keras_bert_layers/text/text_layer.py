@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import called_on_placeholders, refuse_legacy_tensors
 from keras_bert_layers.text.packing import check_room
 from keras_bert_layers.text.texts import plain_texts
 
@@ -113,6 +113,8 @@ class TextLayer(keras.layers.Layer):
                 f"{owner} expects a str, a list of str, an array, a column of pandas or a tensor of strings, or a "
                 f"tuple of two of them for pairs. Received: {name} of type {type(texts).__name__}.{dense}"
             )
+        if keras.backend.standardize_dtype(texts.dtype) != "string" and called_on_placeholders():
+            texts = tf.strings.as_string(texts)
         if keras.backend.standardize_dtype(texts.dtype) != "string":
             raise TypeError(
                 f"{owner} expects strings. Received: {name}.dtype={texts.dtype}. "

@@ -319,9 +319,24 @@ class TestConstruction:
         assert np.abs(state - plain).max() > 1e-4
         assert np.any(embedded != plain_embedded) == (place == "embeddings/dropout")
 
-    def test_wrong_dropout(self):
-        with pytest.raises(ValueError, match=r"1\.5"):
-            BertEncoder(BertConfig(**SIZES), hidden_dropout=1.5)
+    @pytest.mark.parametrize("argument", ["hidden_dropout", "attention_dropout"])
+    @pytest.mark.parametrize("rate", [1.5, 1, -0.1, "x", True, [0.1], float("nan")])
+    def test_wrong_dropout(self, rate, argument):
+        with pytest.raises(ValueError, match=rf"`{argument}` to be at least 0 and below 1.*Received: {argument}="):
+            BertEncoder(BertConfig(**SIZES), **{argument: rate})
+
+    @pytest.mark.parametrize("argument", ["pooler", "recompute"])
+    @pytest.mark.parametrize("flag", [1, "no", None])
+    def test_wrong_flag(self, flag, argument):
+        with pytest.raises(TypeError, match=rf"Expected `{argument}` to be True or False\. Received: {argument}="):
+            BertEncoder(BertConfig(**SIZES), **{argument: flag})
+
+    def test_reading_keeps_the_configuration(self, tf_model):
+        """Random numbers that are overwritten at once are not drawn, and nothing else changes."""
+        read = BertEncoder.from_pretrained(tf_model)
+        assert read.config.initializer_range == tf_model.config.initializer_range > 0
+        fresh = BertEncoder.from_config(read.get_config())
+        assert np.any(fresh.transformer_layers[0].attention.query.kernel)
 
     def test_a_dict_for_a_configuration(self):
         assert BertEncoder(dict(SIZES)).config == BertConfig(**SIZES)

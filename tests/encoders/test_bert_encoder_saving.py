@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_bert_layers as kbl
 from keras_bert_layers import BertConfig, BertEncoder, LayerCombination
 
 from ..layer_test_case import LayerCase, run_config_test, run_saving_test
@@ -91,3 +92,27 @@ def test_one_frozen_layer_survives_reloading_and_stays_as_it_is(tmp_path):
             any(not np.array_equal(a, b) for a, b in zip(x, y, strict=True)) for x, y in zip(before, after, strict=True)
         ]
         assert changed == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "freeze",
+    [
+        lambda encoder: setattr(encoder.embeddings.word_embeddings, "trainable", False),
+        lambda encoder: setattr(encoder.transformer_layers[1].attention.query, "trainable", False),
+        lambda encoder: [
+            setattr(encoder.transformer_layers[2], "trainable", False),
+            setattr(encoder.transformer_layers[2].feed_forward.layer_norm, "trainable", True),
+        ],
+        lambda encoder: [setattr(encoder, "trainable", False), setattr(encoder.pooler, "trainable", True)],
+    ],
+    ids=["embedding", "query", "all but a norm", "pooler of a frozen encoder"],
+)
+def test_what_is_frozen_at_any_depth_survives(freeze):
+    encoder = BertEncoder(BertConfig(**SIZES), combine="weighted", name="mine")
+    everything = len(encoder.trainable_weights)
+    freeze(encoder)
+    windowed = kbl.WindowedEncoder(encoder, window=8, stride=2)
+    for own in (encoder, windowed):
+        again = type(own).from_config(own.get_config())
+        assert [weight.trainable for weight in again.weights] == [weight.trainable for weight in own.weights]
+        assert len(again.trainable_weights) == len(own.trainable_weights) < everything

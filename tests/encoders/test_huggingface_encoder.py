@@ -225,3 +225,32 @@ class TestSaving:
         config["tf_model"]["class_name"] = class_name
         with pytest.raises(ValueError, match=rf"Received: class_name='{class_name}'.*nothing of it was run"):
             HuggingFaceEncoder.from_config(config)
+
+
+class TestOtherArchitectures:
+    """Which are probed when they are wrapped, and refused by name."""
+
+    def test_funnel_drops_tokens(self):
+        config = transformers.FunnelConfig(
+            vocab_size=31, block_sizes=[1, 1], d_model=16, n_head=2, d_head=8, d_inner=32, num_decoder_layers=1
+        )
+        with pytest.raises(ValueError, match=r"(?s)Received: tf_model of type TFFunnelModel.*Supported are enc"):
+            HuggingFaceEncoder(transformers.TFFunnelModel(config))
+
+    def test_longformer_has_no_full_attention(self):
+        config = transformers.LongformerConfig(
+            vocab_size=31,
+            hidden_size=16,
+            num_attention_heads=2,
+            num_hidden_layers=2,
+            intermediate_size=32,
+            attention_window=4,
+            max_position_embeddings=26,
+            pad_token_id=1,
+        )
+        tf_model = transformers.TFLongformerModel(config)
+        with pytest.raises(ValueError, match=r"type TFLongformerModel.*Leave them out: return_attention_scores=False"):
+            HuggingFaceEncoder(tf_model, return_attention_scores=True)
+        encoder = HuggingFaceEncoder(tf_model, return_attention_scores=False)
+        assert encoder(IDS)["sequence_output"].shape == (4, 9, 16)
+        assert encoder.max_positions == 24

@@ -203,10 +203,7 @@ class TestHiddenStates:
         assert_same(third, encoder(ids)["sequence_output"], 0)
 
     def test_before_any_call(self):
-        encoder = BertEncoder(SIZES)
-        assert not encoder.built
-        assert encoder.hidden_states(make_ids(LENGTHS))[0].shape == SHAPE
-        assert encoder.built
+        assert BertEncoder(SIZES).hidden_states(make_ids(LENGTHS))[0].shape == SHAPE
 
     def test_training(self, make):
         encoder = make()

@@ -75,7 +75,6 @@ class EncoderFactory:
         if kind == "bert":
             encoder = BertEncoder(BertConfig(**SIZES), **arguments)
             for layer in encoder.pretrained_layers:
-                layer.build((None, 16))
                 randomize(layer.weights)
             return encoder
         return {"huggingface": HuggingFaceEncoder, "tfhub": TFHubEncoder}[kind](self.wrapped(kind), **arguments)
