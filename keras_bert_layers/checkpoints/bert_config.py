@@ -237,7 +237,7 @@ def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
     model_type = values.get("model_type", "bert")
     if model_type != "bert":
         raise ValueError(
-            f"A configuration of model_type 'bert' is expected. Received: model_type={model_type!r}. "
+            f"A configuration of model_type 'bert' is expected. Received: model_type={reprlib.repr(model_type)}. "
             "HuggingFaceEncoder can wrap other architectures that transformers has as TensorFlow models."
         )
     refused = {
@@ -252,7 +252,7 @@ def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
         ),
         "embedding_size": (
             values.get("embedding_size", values.get("hidden_size")) != values.get("hidden_size"),
-            f"Embeddings as wide as the layers are expected (hidden_size={values.get('hidden_size')!r})",
+            f"Embeddings as wide as the layers are expected (hidden_size={reprlib.repr(values.get('hidden_size'))})",
         ),
         "pruned_heads": (
             bool(values.get("pruned_heads")),
@@ -262,6 +262,6 @@ def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
     for key, (is_refused, expectation) in refused.items():
         if is_refused:
             raise ValueError(
-                f"{expectation}. Received: {key}={values[key]!r}. BertEncoder cannot run this model; "
+                f"{expectation}. Received: {key}={reprlib.repr(values[key])}. BertEncoder cannot run this model; "
                 "HuggingFaceEncoder can, if transformers has it as a TensorFlow model."
             )

@@ -284,7 +284,7 @@ class _Repository:
         except errors.HfHubHTTPError as error:
             raise self._http_error(filename, error) from error
         # From the first file on, all come from one commit, whatever happens to the branch meanwhile.
-        self.revision = path.parent.name
+        self.revision = path.parents[filename.count("/")].name
         return path
 
     def _unreachable_error(self, filename: str, error: BaseException) -> OSError:

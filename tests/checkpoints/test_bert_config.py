@@ -103,6 +103,7 @@ def test_wrong_values_are_refused(values, message):
             "model_type 'bert' is expected. Received: model_type='roberta'. HuggingFaceEncoder",
         ),
         ({"model_type": None}, "Received: model_type=None."),
+        ({"model_type": [[[[[[[[[[]]]]]]]]]]}, "Received: model_type=.*\\.\\.\\."),
         ({"position_embedding_type": "relative_key"}, "absolute.*Received: position_embedding_type='relative_key'."),
         ({"is_decoder": True}, "Only an encoder.*Received: is_decoder=True."),
         ({"add_cross_attention": True}, "without cross-attention. Received: add_cross_attention=True."),

@@ -68,6 +68,15 @@ def test_a_sharded_repository(hub_in_this_process, tmp_path):
     assert len(read_checkpoint(REPOSITORY).weights) == 5 + 3 * 16 + 2
 
 
+def test_shards_in_a_folder_of_their_own(hub_in_this_process, tmp_path):
+    files = files_in(write_sharded_checkpoint(tmp_path / "original", pytorch_tensors()))
+    index = json.loads(files["model.safetensors.index.json"])
+    index["weight_map"] = {name: f"parts/{file}" for name, file in index["weight_map"].items()}
+    files = {f"parts/{name}" if name.startswith("model-") else name: content for name, content in files.items()}
+    hub_in_this_process.add(REPOSITORY, files | {"model.safetensors.index.json": json.dumps(index).encode()})
+    assert len(read_checkpoint(REPOSITORY).weights) == 5 + 3 * 16 + 2
+
+
 def test_a_missing_shard(hub_in_this_process, tmp_path):
     files = files_in(write_sharded_checkpoint(tmp_path / "original", pytorch_tensors()))
     del files["model-00002-of-00003.safetensors"]
