@@ -331,7 +331,7 @@ class BertEncoder(LayerwiseEncoder):
         for block in self.transformer_layers:
             for layer in (block.attention.query, block.attention.value):
                 layer.enable_lora(rank)
-        if not self.trainable:
+        if not self.trainable:  # type: ignore[has-type]
             self.trainable = True
         self._freeze_all_but_lora()
 

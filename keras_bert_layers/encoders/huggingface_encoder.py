@@ -216,7 +216,9 @@ class HuggingFaceEncoder(LayerwiseEncoder):
                 f"Received: tf_model of type {name}, whose outputs are {list(outputs)}. {instead}"
             )
         config = self.tf_model.config
-        sizes = [getattr(config, size, None) for size in ("num_hidden_layers", "hidden_size", "num_attention_heads")]
+        sizes: list[Any] = [
+            getattr(config, size, None) for size in ("num_hidden_layers", "hidden_size", "num_attention_heads")
+        ]
         shapes = [tuple(state.shape) for state in states]
         if shapes != [(1, 4, sizes[1])] * (1 + (sizes[0] or 0)):
             raise ValueError(

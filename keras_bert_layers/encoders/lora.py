@@ -59,6 +59,11 @@ class _KeepsLora(keras.layers.Layer):
             # In a file without LoRA the product is zero, and one of its factors is not, or neither would ever change.
             variable.assign(lora[variable.name] if lora else value if variable.name.endswith("_a") else 0 * value)
         if lora and not self.lora_enabled:
+            if self.dtype_policy.quantization_mode is not None:
+                raise ValueError(
+                    f"Expected weights without LoRA for the quantised layer {self.path!r}. Received: a file with "
+                    f"{', '.join(lora)}. Call `encoder.enable_lora(rank)` with the rank of that file first."
+                )
             first, second = (np.array(lora[name]) for name in sorted(lora) if name != "lora_scale")
             weight = next(variable for variable in self.variables if variable.shape == (len(first), second.shape[1]))
             weight.assign_add(np.array(lora["lora_scale"]) * first @ second)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_bert_layers as kbl
 
 from .test_layerwise_encoder import fit_model
-from .tiny_encoders import SIZES, make_ids
+from .tiny_encoders import SIZES, make_ids, quantize
 
 LENGTHS = (6, 9, 1, 4)
 IDS = make_ids(LENGTHS)
@@ -78,7 +78,7 @@ def test_trains_the_matrices_and_comes_back(arguments, tmp_path):
 
 def test_of_a_quantised_encoder(tmp_path):
     model = fit_model(make())
-    model.quantize("int8")
+    quantize(model)
     encoder_of(model).enable_lora(2)
     compiled(model).train_on_batch(IDS, LABELS)
     assert_comes_back(model, tmp_path / "m.keras")
