@@ -80,8 +80,9 @@ class BertEncoder(LayerwiseEncoder):
         pooler: whether there is a `pooled_output`. Without one a `fit` that does not use it gives no warning about
             missing gradients.
         trainable: False freezes the pretrained weights and leaves the combination trainable. (Keras's attribute
-            `encoder.trainable = False` freezes all.) What lies below the lowest layer that is trained runs as in
-            inference: without dropout, and nothing of it is kept for a gradient.
+            `encoder.trainable = False` freezes all; `enable_lora` trains a small change of them.) What lies below the
+            lowest layer that is trained runs as in inference: without dropout, and nothing of it is kept for a
+            gradient.
         return_attention_scores: whether the outputs have `attention_scores`.
         recompute: whether training keeps only the input of each layer and computes the rest again for the gradient:
             less memory for more time.
