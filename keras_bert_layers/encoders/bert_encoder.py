@@ -80,8 +80,9 @@ class BertEncoder(LayerwiseEncoder):
         pooler: whether there is a `pooled_output`. Without one a `fit` that does not use it gives no warning about
             missing gradients.
         trainable: False freezes the pretrained weights and leaves the combination trainable. (Keras's attribute
-            `encoder.trainable = False` freezes all.) What lies below the lowest layer that is trained runs as in
-            inference: without dropout, and nothing of it is kept for a gradient.
+            `encoder.trainable = False` freezes all; `enable_lora` trains a small change of them.) What lies below the
+            lowest layer that is trained runs as in inference: without dropout, and nothing of it is kept for a
+            gradient.
         return_attention_scores: whether the outputs have `attention_scores`.
         recompute: whether training keeps only the input of each layer and computes the rest again for the gradient:
             less memory for more time.
@@ -331,7 +332,7 @@ class BertEncoder(LayerwiseEncoder):
         for block in self.transformer_layers:
             for layer in (block.attention.query, block.attention.value):
                 layer.enable_lora(rank)
-        if not self.trainable:
+        if not self.trainable:  # type: ignore[has-type]
             self.trainable = True
         self._freeze_all_but_lora()
 

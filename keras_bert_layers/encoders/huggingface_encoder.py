@@ -46,7 +46,8 @@ class HuggingFaceEncoder(LayerwiseEncoder):
 
     Args:
         tf_model: a `TFBertModel`, `TFDistilBertModel`, `TFAlbertModel`, `TFRobertaModel`, `TFElectraModel`, or another
-            TensorFlow model of transformers that returns hidden states, such as `TFBertForSequenceClassification`.
+            TensorFlow model of transformers that returns the states of every token in every layer, such as
+            `TFBertForSequenceClassification`.
         layers, combine, return_attention_scores: as in `BertEncoder`.
         pooler: False leaves `pooled_output` out and freezes the weights that only it uses.
         trainable: False freezes the model's weights and leaves the combination trainable.
@@ -55,6 +56,8 @@ class HuggingFaceEncoder(LayerwiseEncoder):
 
     Raises:
         TypeError: if `tf_model` is no TensorFlow model of transformers.
+        ValueError: if its outputs are not those of a BERT (Funnel drops tokens; Longformer's attention scores are not
+            between all tokens).
 
     Example:
 
@@ -216,7 +219,9 @@ class HuggingFaceEncoder(LayerwiseEncoder):
                 f"Received: tf_model of type {name}, whose outputs are {list(outputs)}. {instead}"
             )
         config = self.tf_model.config
-        sizes = [getattr(config, size, None) for size in ("num_hidden_layers", "hidden_size", "num_attention_heads")]
+        sizes: list[Any] = [
+            getattr(config, size, None) for size in ("num_hidden_layers", "hidden_size", "num_attention_heads")
+        ]
         shapes = [tuple(state.shape) for state in states]
         if shapes != [(1, 4, sizes[1])] * (1 + (sizes[0] or 0)):
             raise ValueError(

@@ -36,13 +36,15 @@ def check_shapes(values: Mapping[str, Any], max_positions: int | None) -> dict[s
         "Received: their shapes, in this order:"
     )
     way_out = "Pad the rows of all inputs to one length. For longer documents there is WindowedEncoder."
-    return _after(_require(is_right, lambda: [tf.debugging.Assert(is_right, [expected, shapes, way_out])]), values)
+    return _after(
+        _require(is_right, lambda: [tf.debugging.Assert(is_right, [expected, shapes, way_out], summarize=6)]), values
+    )
 
 
-def out_of_range(ids: Any, mask: Any, limit: int | None) -> Any:
-    """Where ids on real tokens are negative or not below `limit`: bool `[batch, sequence]`, or None without a limit."""
+def out_of_range(ids: Any, mask: Any, limit: int) -> Any:
+    """Where ids on real tokens are negative or not below `limit`: bool `[batch, sequence]`."""
     # Negative numbers are the largest unsigned ones.
-    return None if limit is None else mask & (tf.bitcast(ids, "uint32") >= limit)
+    return mask & (tf.bitcast(ids, "uint32") >= limit)
 
 
 def check_ids(values: Mapping[str, Any], mask: Any, limits: Mapping[str, int | None]) -> dict[str, Any]:
@@ -59,10 +61,10 @@ def check_ids(values: Mapping[str, Any], mask: Any, limits: Mapping[str, int | N
     Raises:
         tf.errors.InvalidArgumentError: when it runs; it names the input and the position of the first wrong id.
     """
-    wrong = {name: out_of_range(ids, mask, limits[name]) for name, ids in values.items()}
-    wrong = {name: places for name, places in wrong.items() if places is not None}
-    if not wrong:
+    known = {name: limit for name, limit in limits.items() if name in values and limit is not None}
+    if not known:
         return dict(values)
+    wrong = {name: out_of_range(values[name], mask, limit) for name, limit in known.items()}
     any_wrong = tf.reduce_any(tf.stack(list(wrong.values())))
 
     def report() -> list[Any]:
@@ -70,7 +72,7 @@ def check_ids(values: Mapping[str, Any], mask: Any, limits: Mapping[str, int | N
             tf.debugging.Assert(
                 ~tf.reduce_any(places),
                 [
-                    f"Expected {name} from 0 to {limits[name] - 1}. Received:",
+                    f"Expected {name} from 0 to {known[name] - 1}. Received:",
                     tf.boolean_mask(values[name], places)[:1],
                     "in row and column",
                     tf.cast(tf.where(places)[:1], "int32"),

@@ -54,7 +54,8 @@ class LayerwiseEncoder(keras.layers.Layer):
         inputs: a dict with the names of TF Hub (`input_word_ids`, `input_mask`, `input_type_ids`) or of Hugging Face
             (`input_ids`, `attention_mask`, `token_type_ids`), each an integer tensor `[batch, sequence]`. The mask (1
             on real tokens) and the type ids (0 and 1 for the segments of a pair) may be left out. Ids on real tokens
-            must stand in the checkpoint's tables.
+            must stand in the checkpoint's tables; those at padding `BertEncoder` does not look at, and wrapped models
+            look them up.
         training: bool, for dropout.
 
     Returns:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -11,6 +12,7 @@ class _KeepsLora(keras.layers.Layer):
     """Saves the two matrices of LoRA (Hu et al. 2021) beside the frozen weights, and keeps all but them frozen.
 
     Keras adds their product to the weight when it saves, and loads zeros for both, with which neither gets a gradient.
+    Here that is added where a layer without LoRA loads them.
     """
 
     lora_enabled: bool
@@ -28,7 +30,8 @@ class _KeepsLora(keras.layers.Layer):
         super().enable_lora(rank, **kwargs)
         # In a layer that is frozen Keras leaves the matrices frozen too. Not by assignment, which TensorFlow skips
         # where it changes nothing.
-        type(self).trainable.fset(self, True)
+        keras.layers.Layer.trainable.fset(self, True)
+        self._freeze_all_but_lora()
 
     def _freeze_all_but_lora(self) -> None:
         if getattr(self, "lora_enabled", False):
@@ -36,33 +39,37 @@ class _KeepsLora(keras.layers.Layer):
                 if not variable.name.startswith("lora_"):
                     variable.trainable = False
 
-    def _lora_matrices(self) -> dict[str, keras.Variable]:
-        return {variable.name: variable for variable in self.variables if variable.name.startswith("lora_")}
-
     def save_own_variables(self, store: Any) -> None:
         enabled, self.lora_enabled = self.lora_enabled, False
         try:
             super().save_own_variables(store)
         finally:
             self.lora_enabled = enabled
-        for name, variable in self._lora_matrices().items():
-            store[name] = variable
+        if enabled:
+            store["lora_scale"] = np.float32(self.lora_alpha / self.lora_rank)
+            for variable in self._lora_matrices():
+                store[variable.name] = variable
 
     def load_own_variables(self, store: Any) -> None:
-        saved = [name for name in store.keys() if name.startswith("lora_")]  # noqa: SIM118 - a store is no dict
-        if saved and not self.lora_enabled:
-            raise ValueError(
-                f"Expected weights without LoRA for the layer {self.path!r}. Received: a file with {', '.join(saved)}. "
-                "Call `encoder.enable_lora(rank)` with the rank of that file before its weights are loaded."
-            )
-        before = {name: ops.copy(variable.value) for name, variable in self._lora_matrices().items()}
-        super().load_own_variables(store)
-        for name, variable in self._lora_matrices().items():
-            if saved:
-                variable.assign(store[name])
-            elif name.endswith("_a"):
-                # Of a file without LoRA the second matrix is zero, and the first is what it is before training.
-                variable.assign(before[name])
+        values = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no dict
+        lora = {name: values.pop(name) for name in list(values) if name.startswith("lora_")}
+        before = [ops.copy(variable.value) for variable in self._lora_matrices()]
+        super().load_own_variables(values)
+        for variable, value in zip(self._lora_matrices(), before, strict=True):
+            # In a file without LoRA the product is zero, and one of its factors is not, or neither would ever change.
+            variable.assign(lora[variable.name] if lora else value if variable.name.endswith("_a") else 0 * value)
+        if lora and not self.lora_enabled:
+            if self.dtype_policy.quantization_mode is not None:
+                raise ValueError(
+                    f"Expected weights without LoRA for the quantised layer {self.path!r}. Received: a file with "
+                    f"{', '.join(lora)}. Call `encoder.enable_lora(rank)` with the rank of that file first."
+                )
+            first, second = (np.array(lora[name]) for name in sorted(lora) if name != "lora_scale")
+            weight = next(variable for variable in self.variables if variable.shape == (len(first), second.shape[1]))
+            weight.assign_add(np.array(lora["lora_scale"]) * first @ second)
+
+    def _lora_matrices(self) -> list[keras.Variable]:
+        return [variable for variable in self.variables if variable.name.startswith("lora_")]
 
     def quantize(self, mode: Any = None, type_check: bool = True, **kwargs: Any) -> None:
         # Keras quantises no subclasses unless it is told to.

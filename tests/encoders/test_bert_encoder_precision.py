@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_bert_layers import BertConfig, BertEncoder, LayerCombination
 
 from ..fresh_process import run_in_fresh_process
-from .tiny_encoders import SIZES, TFHUB_NAMES, as_graph, assert_same, make_ids, randomize
+from .tiny_encoders import SIZES, TFHUB_NAMES, as_graph, assert_same, make_ids, quantize, randomize
 
 LENGTHS = (6, 9, 1, 4)
 MASK = np.arange(9) < np.array(LENGTHS)[:, None]
@@ -162,7 +162,7 @@ def quantized():
     for policy in ("float32", "mixed_bfloat16"):
         model = make_model(make(dtype=policy, combine="weighted", name="my_encoder"))
         before = model(IDS)
-        model.quantize("int8")
+        quantize(model)
         models[policy] = model, before
     return models
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -133,6 +134,15 @@ def as_graph(function: Callable[..., Any], names: tuple[str, ...] = TFHUB_NAMES,
     specs = {name: tf.TensorSpec((None, None), tf.int32) for name in names}
     compiled = tf.function(function, input_signature=[specs], **options)
     return lambda ids: compiled(tensors(ids))
+
+
+def quantize(model: Any) -> None:
+    """Quantises to int8. Keras collects garbage after each layer, a second each where there is much to look at."""
+    gc.freeze()
+    try:
+        model.quantize("int8")
+    finally:
+        gc.unfreeze()
 
 
 def assert_same(first: Any, second: Any, atol: float = 1e-5) -> None:
