@@ -21,7 +21,7 @@ test-slow: $(VENV)/installed
 
 # 20,000 damaged files, texts, ids and answers, in 12 GB and less than 20 minutes on two cores.
 test-fuzz: $(VENV)/installed
-	ulimit -v 12000000; TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest -n 2 --dist load -m fuzz -rP --log-level=INFO tests/fuzz
+	ulimit -v 12000000; TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest -n 2 --dist worksteal -m fuzz -rP tests/fuzz
 
 test-gpu: $(VENV)/installed
 	$(BIN)/python -m pytest -m gpu

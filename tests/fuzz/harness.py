@@ -24,6 +24,9 @@ import keras
 
 SECONDS, MEGABYTES = 20.0, 1500
 _KERAS_OBJECTS_LIVE_FOR = 50
+_LOGGER = logging.getLogger(__name__)
+# What `pytest -rP` shows of each boundary, without what TensorFlow and httpx say at this level.
+_LOGGER.setLevel(logging.INFO)
 
 
 @dataclasses.dataclass
@@ -80,7 +83,7 @@ def run_cases(boundary: str, count: int, make: Callable[[random.Random], Case]) 
                 gc.collect()
     finally:
         signal.signal(signal.SIGALRM, handler)
-    logging.getLogger(__name__).info(
+    _LOGGER.info(
         "%s: %d cases in %.0f s, slowest %.1f s, +%.0f MB: %s",
         boundary,
         len(numbers),
@@ -89,6 +92,8 @@ def run_cases(boundary: str, count: int, make: Callable[[random.Random], Case]) 
         _peak_megabytes() - first_memory,
         ", ".join(f"{times} {outcome}" for outcome, times in outcomes.most_common()),
     )
+    # Or the cases all fail before they come to what is tried.
+    assert outcomes["answers"] or len(numbers) < 100, f"{boundary}: no case was answered"
     report = [
         f"{len(cases)} x {fault}\n    {cases[0][:400]}"
         for fault, cases in sorted(faults.items(), key=lambda item: -len(item[1]))

@@ -1,5 +1,6 @@
 """Damaged checkpoint directories through `BertEncoder.from_pretrained`."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -88,19 +89,11 @@ def test_encoders(directories):
 
 def test_configurations():
     """`BertConfig` and the encoder's own arguments, of any value."""
-    sizes = {
-        "vocab_size": 30,
-        "hidden_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 12,
-        "max_position_embeddings": 16,
-        "type_vocab_size": 2,
-        "layer_norm_epsilon": 1e-12,
-        "activation": "gelu",
-        "initializer_range": 0.02,
-    }
+    sizes = {field.name: field.default for field in dataclasses.fields(kbl.BertConfig)}
+    sizes |= {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 12, "max_position_embeddings": 16}
     arguments = {"layers": "all", "combine": "mean", "num_hidden_layers": None, "pooler": True, "trainable": True}
+    arguments |= {"hidden_dropout": None, "attention_dropout": None, "return_attention_scores": False}
 
     def make(random: random.Random) -> Case:
         config, own = dict(sizes), dict(arguments)
@@ -115,6 +108,6 @@ def test_configurations():
             if not large:
                 kbl.BertEncoder(made, **own)
 
-        return Case(f"{name}={str(target[name])[:50]!r}", run, (name, "hidden_size", "layer", "combin"))
+        return Case(f"{name}={str(target[name])[:50]!r}", run, (name, "LayerCombination"))
 
     run_cases("configurations", 1000, make)

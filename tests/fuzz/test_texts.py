@@ -70,7 +70,7 @@ def has_surrogate(text: str) -> bool:
 def test_lists_of_texts(preprocessor, reference):
     """Ids, mask and type ids are Hugging Face's, or a text is refused that is no Unicode."""
 
-    @hypothesis.settings(max_examples=max(1, int(2500 * SCALE)), **SETTINGS)
+    @hypothesis.settings(max_examples=max(1, int(2000 * SCALE)), **SETTINGS)
     @hypothesis.given(st.lists(TEXT, min_size=1, max_size=4), st.booleans())
     def run(texts: list[str], pairs: bool) -> None:
         inputs = (texts, texts[::-1]) if pairs else texts
@@ -92,7 +92,7 @@ def test_lists_of_texts(preprocessor, reference):
 def test_anything(preprocessor):
     """Answered with rows of the right length, or refused by name; and never in over 5 seconds."""
 
-    @hypothesis.settings(max_examples=max(1, int(2500 * SCALE)), **{**SETTINGS, "deadline": 5000})
+    @hypothesis.settings(max_examples=max(1, int(2000 * SCALE)), **{**SETTINGS, "deadline": 5000})
     @hypothesis.given(ANYTHING)
     def run(inputs: Any) -> None:
         refused = None

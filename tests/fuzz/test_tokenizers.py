@@ -54,12 +54,12 @@ def test_tokenizers(directories):
             try:
                 if as_preprocessor:
                     preprocessor = kbl.BertPreprocessor.from_pretrained(directory.path, sequence_length=8)
-                    size = preprocessor.tokenizer.vocabulary_size()
+                    size = preprocessor.tokenizer.vocabulary_size
                     ids = preprocessor(TEXTS)["input_word_ids"].numpy()
                     assert ids.shape == (3, 8)
                 else:
                     tokenizer = kbl.BertTokenizer.from_pretrained(directory.path)
-                    size = tokenizer.vocabulary_size()
+                    size = tokenizer.vocabulary_size
                     ids = tokenizer.tokenize(TEXTS).flat_values.numpy()
             finally:
                 assert directory.listing() == before, "something was written"
@@ -67,4 +67,4 @@ def test_tokenizers(directories):
 
         return Case(what, run, (NAME, "tokenizer.json", "tokenizer_config.json", "vocab.txt", "sequence_length"))
 
-    run_cases("tokenizers", 4000, make)
+    run_cases("tokenizers", 3000, make)
