@@ -78,12 +78,24 @@ def test_the_loss_of_a_tagger(encoder, to):
     scores = model.predict(values, verbose=0)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(aligned, scores).numpy()
     expected = losses[weights > 0].mean()
-    assert abs(model.evaluate(values, aligned, sample_weight=weights, verbose=0)[0] - expected) < 1e-5
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    assert model.evaluate(values, aligned, sample_weight=weights, verbose=0) < 0.9 * expected
+
+    def loss(weights):
+        return model.evaluate(values, aligned, sample_weight=weights, verbose=0, return_dict=True)["loss"]
+
+    assert abs(loss(weights) - expected) < 1e-5
     # Nothing in the batch has a label.
-    run("### The loss of a tagger is too small", model=model)
-    assert model.evaluate(values, aligned, sample_weight=0 * weights, verbose=0)[0] == 0
+    assert loss(0 * weights) == 0
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert loss(weights) < 0.9 * expected
+
+
+def test_a_key_without_an_input(encoder, ids):
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in TFHUB_NAMES}
+    model = keras.Model(inputs, encoder(inputs)["pooled_output"])
+    ids["a"] = np.zeros((2, 6, 2), "int32")
+    with pytest.warns(UserWarning, match="The structure of `inputs`"), pytest.raises(ValueError, match="Invalid input"):
+        model(ids)
+    assert model(run('### "Invalid input shape', ids=ids, model=model)["ids"]).shape == (2, 16)
 
 
 def test_a_maximum_over_tokens(encoder, ids):

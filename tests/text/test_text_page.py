@@ -40,7 +40,7 @@ def test_the_code_of_the_page(vocabulary, tmp_path):
     losses = keras.ops.sparse_categorical_crossentropy(labels, scores, from_logits=True).numpy()
     assert np.sum(weights) == 3
     # Keras's default loss would be 3 / 4 of it: four words are there, one of them has no label.
-    reported = model.evaluate(ids, labels, sample_weight=weights, verbose=0)[0]
+    reported = model.evaluate(ids, labels, sample_weight=weights, verbose=0, return_dict=True)["loss"]
     np.testing.assert_allclose(reported, losses[weights.numpy() > 0].mean(), rtol=1e-5)
 
     exec(question, names)
