@@ -16,19 +16,13 @@ ALLOWED_BATCH_SIZES = [1, 4]
 GOLDEN_TEXTS = ["a good film", "the plot was dull"]
 
 
-def make_export(
-    directory: pathlib.Path, vocabulary: list[str], vocab_size: int | None = None, **options: Any
-) -> keras.Model:
+def make_export(directory: pathlib.Path, vocabulary: list[str], **options: Any) -> keras.Model:
     """Exports a small model of two outputs, with card, warm-up and batching file.
 
-    `options` are the preprocessor's, and `vocab_size` the rows of the embedding table where they are not the tokens.
+    `options` are the preprocessor's.
     """
     config = kbl.BertConfig(
-        vocab_size=vocab_size or len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )
     preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=SEQUENCE_LENGTH, **options)
     text = keras.Input((), dtype="string", name="text")

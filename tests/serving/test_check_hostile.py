@@ -255,7 +255,7 @@ DAMAGES: dict[str, tuple[Callable, str]] = {
     "folder warm-up": (make_folder("assets.extra/tf_serving_warmup_requests"), "warmup_requests: It is no file"),
     "folder card": (make_folder("keras_bert_layers.json"), "keras_bert_layers.json: It is no file"),
     "link loop": (lambda export: os.symlink("loop", export / "assets/loop"), "loop: It is a link that leads nowhere"),
-    "weights cut off": (truncate_weights, "The weights cannot be read (ValueError)"),
+    "weights cut off": (truncate_weights, "The weights cannot be read"),
     "no weights": (lambda export: shutil.rmtree(export / "variables"), "There is no such file in variables/"),
     "no weights, no card": (
         lambda export: (shutil.rmtree(export / "variables"), (export / "keras_bert_layers.json").unlink()),
@@ -321,12 +321,25 @@ class TestDamages:
         (error,) = errors(save(tmp_path / "1", lambda x: x + weight[0], weight, golden=False))
         assert "1 weights hold NaN or infinite values" in error
 
-    def test_a_vocabulary_that_is_longer_than_the_embedding_table(self, tmp_path, vocabulary):
-        make_export(tmp_path / "1", vocabulary, vocab_size=len(vocabulary) - 2)
-        (error,) = errors(tmp_path / "1", run=False)
-        assert (
-            f"The vocabulary has {len(vocabulary)} tokens, and the embedding table {len(vocabulary) - 2} rows" in error
-        )
+    @pytest.mark.parametrize(
+        ("more", "severity", "message"),
+        [
+            (-2, "error", "a text with one of the last 2 tokens fails"),
+            (128, "warning", "128 of them no text can reach"),
+        ],
+    )
+    def test_a_vocabulary_and_an_embedding_table_of_different_sizes(self, more, severity, message, export, vocabulary):
+        def resize(meta_graph):
+            nodes = meta_graph.object_graph_def.nodes
+            (table,) = [node.variable for node in nodes if "word_embeddings" in node.variable.name]
+            assert table.shape.dim[0].size == len(vocabulary)
+            table.shape.dim[0].size += more
+
+        change_graph(export, resize)
+        (finding,) = check(export, run=False)
+        assert finding.severity == severity
+        assert f"has {len(vocabulary)} tokens, and the embedding table {len(vocabulary) + more} rows" in finding.breaks
+        assert message in finding.breaks
 
     def test_a_vocabulary_that_goes_in_circles(self):
         """From any node of the tree one step back to itself."""
@@ -383,7 +396,8 @@ def mutate(card: Any, random_: random.Random) -> None:
 
 class TestCards:
     @pytest.fixture(scope="class")
-    def small(self, tmp_path_factory) -> tuple[pathlib.Path, dict[str, Any]]:
+    @staticmethod
+    def small(tmp_path_factory) -> tuple[pathlib.Path, dict[str, Any]]:
         directory = save(tmp_path_factory.mktemp("small") / "1", lambda x: 2 * x)
         output = {"shape": [2, 2], "values": [2.0, 4.0, 6.0, 8.0], "stride": 1, "tolerance": 1e-4}
         spec = {"dtype": "float32", "shape": [None, 2]}
@@ -435,7 +449,7 @@ class TestCards:
             (
                 "allowed_batch_sizes",
                 [4, 1],
-                "Its allowed_batch_sizes is [4, 1], and a list of ascending ints, from 1, is",
+                "Its allowed_batch_sizes is [4, 1], and a list of ascending ints, from 1 is",
             ),
             ("vocabulary.size", True, "Its vocabulary.size is True, and an int of at least 1 is expected"),
             ("target", ["cpu"], "Its target is ['cpu'], and cpu or gpu is expected"),

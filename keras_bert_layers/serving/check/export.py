@@ -69,13 +69,13 @@ class Export:
 
     def _has_only_files(self) -> bool:
         """Whether nothing would be waited for, or never end, when it is read."""
-        if not self.directory.is_dir():
+        if not os.path.isdir(self.directory):
             self.error(
                 str(self.directory), "There is no such directory.", "Give the directory that holds saved_model.pb."
             )
             return False
         for root, folders, files in os.walk(self.directory):
-            for name in folders + files:
+            for name in [".", *folders, *files] if root == str(self.directory) else folders + files:
                 path = pathlib.Path(root, name)
                 where = str(path.relative_to(self.directory))
                 if not os.path.exists(path):
@@ -90,7 +90,7 @@ class Export:
                         "Remove it, or put the file there.",
                     )
                     return False
-                if not os.access(path, os.R_OK):
+                if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
                     self.error(where, "You may not read it.", "Give your user, and the server's, the right to read it.")
                     return False
         return True

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_bert_layers.serving.check.export import Export
-from keras_bert_layers.serving.check.tensor_fault import dtype_name
+from keras_bert_layers.serving.check.tensor_fault import dtype_name, is_dtype
 from keras_bert_layers.serving.server_operations import server_operations
 
 
@@ -23,6 +23,8 @@ def check_operations(export: Export) -> None:
                 continue
             if name not in attributes:
                 wrong.setdefault(f"The server's operation {node.op} has no attribute {name!r}.", where)
+            elif value.WhichOneof("value") == "type" and value.type and not is_dtype(value.type):
+                wrong.setdefault(f"The {name!r} of a {node.op} has the number {value.type}, and no dtype has.", where)
             elif not _is_allowed(value, attributes[name]):
                 wrong.setdefault(
                     f"The server's operation {node.op} takes no such {name!r}: it allows "

@@ -64,7 +64,8 @@ def tensor_fault(tensor: tensor_pb2.TensorProto) -> str | None:
     count = math.prod(sizes)
     if (field := _FIELD_OF.get(tensor.dtype)) is None:
         return None
-    size = tf.as_dtype(tensor.dtype).size
+    # A string has no size of its own, and 24 bytes in memory.
+    size = tf.as_dtype(tensor.dtype).size or 24
     if tensor.tensor_content:
         fits = field != "string_val" and len(tensor.tensor_content) == count * size
     else:

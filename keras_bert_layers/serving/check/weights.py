@@ -74,14 +74,14 @@ class _Weights:
 def _read_variables(export: Export, weights: _Weights) -> None:
     reader = tf.train.load_checkpoint(str(export.directory / VARIABLES))
     dtypes = reader.get_variable_to_dtype_map()
-    shapes = {
-        name: shape
-        for name, shape in reader.get_variable_to_shape_map().items()
-        if dtypes[name] not in (tf.string, tf.variant, tf.resource)
-    }
-    claimed = sum(math.prod(shape) * dtypes[name].size for name, shape in shapes.items())
+    shapes = reader.get_variable_to_shape_map()
+    numbers = [name for name, dtype in dtypes.items() if dtype not in (tf.string, tf.variant, tf.resource)]
+    claimed = sum(math.prod(shapes[name]) * dtypes[name].size for name in numbers)
     stored = sum(path.stat().st_size for path in (export.directory / VARIABLES).parent.glob("variables.data-*"))
     if claimed > stored:
         raise ValueError(f"the index speaks of {claimed} bytes, and there are {stored}")
     for name in sorted(shapes):
-        weights.look(name, reader.get_tensor(name))
+        if dtypes[name] not in (tf.variant, tf.resource):
+            value = reader.get_tensor(name)
+            if name in numbers:
+                weights.look(name, value)
