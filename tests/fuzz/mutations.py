@@ -111,7 +111,7 @@ def mutate_file(random: random.Random, file: pathlib.Path, others: Sequence[path
     if kind == "json":
         try:
             value = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             kind = "bytes"
         else:
             value, what = mutate_json(random, value)

@@ -1,6 +1,7 @@
 """A server that answers anything to `kbl.serving.Client`."""
 
 import json
+import logging
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,8 @@ FORMS = {name: (dtype, [-1, *values.shape[1:]]) for name, (dtype, values) in OUT
 
 @pytest.fixture(params=["http", "grpc"])
 def server(request) -> Iterator[CannedServer]:
+    # It logs each message that it cannot read, without what is in it.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
     server = CannedServer(request.param)
     yield server
     server.stop()

@@ -34,7 +34,7 @@ def damage(random: random.Random, directory: Directory) -> str:
         if name.endswith(".safetensors") and file.is_file() and random.random() < 0.6:
             try:
                 header, data = safetensors_parts(file.read_bytes())
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if random.random() < 0.2:
                 values = np.frombuffer(data[: len(data) // 4 * 4], "float32").copy()
