@@ -212,7 +212,7 @@ def _query_units(
         queries = list(queries) if isinstance(queries, Iterable) else [queries]
         if not all(isinstance(query, tuple) and len(query) == 2 and isinstance(query[1], str) for query in queries):
             raise TypeError(
-                "With pooling=None words are compared, and a query is a tuple (text, word), in a list. "
+                "With pooling=None words are compared, `queries` is a list, and a query is a tuple (text, word). "
                 f"Received: queries={queries!r}."
             )
         texts = [text for text, _ in queries]

@@ -480,7 +480,7 @@ def read_texts(texts: Any, argument: str) -> Iterator[Any]:
     elif isinstance(texts, tuple) and len(texts) > 1:
         segments = [_read_column(segment, f"{argument}[{number}]") for number, segment in enumerate(texts)]
         # Where a stream has no length, the shorter one is noticed at its end.
-        known = {count_texts(segment) for segment in texts} - {None}
+        known = {count for count in map(count_texts, texts) if count is not None}
         for number, pair in enumerate(itertools.zip_longest(*segments)):
             if None in pair or len(known) > 1:
                 found = " and ".join(map(str, sorted(known))) if len(known) > 1 else f"{number} and more"

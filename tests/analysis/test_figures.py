@@ -9,13 +9,14 @@ import matplotlib.font_manager
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from sklearn.decomposition import PCA
 
 from keras_bert_layers import BertPreprocessor, LayerCombination, analysis
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.progress_bar import progress_bar
 
 from ..fresh_process import run_in_fresh_process
-from .made_encoder import MadeEncoder
+from .made_encoder import MadeEncoder, Reference
 from .made_font import make_font
 
 ALL = "all+embeddings"
@@ -49,17 +50,16 @@ def test_all(made_encoder, preprocessor, texts, encoder_factory):
             figures += [result.plot(layer=2, head=1), result.plot(layer=2)]
         for figure in figures:
             assert isinstance(figure, matplotlib.figure.Figure), name
-            file = io.BytesIO()
-            figure.savefig(file)
-            # As PNG says its width.
-            assert int.from_bytes(file.getvalue()[16:20], "big") == 1600, name
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            assert canvas.get_width_height()[0] == 1600, name
             assert len(figure.get_suptitle()) > 20, name
             shown = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
             for axis in shown:
                 of_sheet = name == "attention_map" and len(shown) > 1
                 assert of_sheet or (axis.get_xlabel() and (axis.get_ylabel() or name == "probe_layers")), name
             # Nothing is cut off.
-            box = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+            box = figure.get_tightbbox(canvas.get_renderer())
             assert -0.01 <= box.x0 < box.x1 <= 8.01, name
             assert -0.01 <= box.y0 < box.y1 <= figure.get_figheight() + 0.01, name
         assert len(result.to_dataframe()) > 0, name
@@ -109,15 +109,12 @@ class TestWhatTheFiguresShow:
         """There is nothing beside itself to compare, and no warning comes of it."""
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            for result in (
-                analysis.layer_differences(made_encoder, preprocessor, texts[:9], 2),
-                analysis.layer_similarity(made_encoder, preprocessor, texts[:9], 2),
-                analysis.layer_similarity(made_encoder, preprocessor, ["a"] * 9),
-                analysis.neighbours(made_encoder, preprocessor, texts[:9], "a", layers=2),
-                analysis.attention(made_encoder, preprocessor, texts[:9], 2),
-                analysis.project(made_encoder, preprocessor, texts[:9], range(9), layers=2),
-            ):
-                result.plot().savefig(io.BytesIO())
+            measures = ["layer_differences", "layer_similarity", "attention"]
+            results = list(analysis.analyze(made_encoder, preprocessor, texts[:9], measures, 2).values())
+            results.append(analysis.neighbours(made_encoder, preprocessor, texts[:9], "a", layers=2))
+            results.append(analysis.layer_similarity(made_encoder, preprocessor, ["a"] * 9))
+            for result in results:
+                FigureCanvasAgg(result.plot()).draw()
 
     def test_embeddings_with_labels(self, made_encoder, preprocessor, texts):
         labels = [len(text.split()) % 2 for text in texts]
@@ -127,9 +124,11 @@ class TestWhatTheFiguresShow:
         figure = embeddings.plot(labels)
         (axis,) = figure.axes
         assert axis.get_title() == "mean of layers 3, 4"
-        points = np.concatenate([group.get_offsets() for group in axis.collections])
-        expected = analysis.project(MadeEncoder(made_encoder.tables[3:].mean(0)[None]), preprocessor, texts, layers=0)
-        assert len(points) == len(texts) == expected.points.shape[1]
+        states = Reference(made_encoder, preprocessor, texts).states
+        expected = PCA(2).fit_transform([text[3:].mean(axis=(0, 1)) for text in states])
+        for group in axis.collections:
+            points = expected[np.array(labels) == int(group.get_label())]
+            np.testing.assert_allclose(np.abs(group.get_offsets()), np.abs(points), atol=1e-4)
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "1"]
         with pytest.raises(ValueError, match="Received: 1 labels for 300 texts"):
             embeddings.plot(["x"])

@@ -77,8 +77,10 @@ class TestLayerWeights:
 
 
 class TestLayerWeightsRecorder:
-    def test_on_the_quickstart_model(self, minilm_directory, tmp_path):
+    def test_on_the_quickstart_model(self, minilm_directory, tmp_path, monkeypatch):
         file = pathlib.Path(__file__).parents[2] / "examples" / "quickstart.py"
+        # It imports what stands beside it.
+        monkeypatch.syspath_prepend(file.parent)
         spec = importlib.util.spec_from_file_location("quickstart", file)
         quickstart = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(quickstart)

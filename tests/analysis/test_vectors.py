@@ -351,7 +351,7 @@ class TestNeighbours:
         assert {near.text for near in read.found[0][0]} == {None}
 
     def test_of_embeddings_of_layers_that_the_encoder_does_not_select(self, made_encoder, preprocessor, texts):
-        for arguments in ({"layers": [0, 3]}, {"layers": 2}, {"layers": "last2", "combine": "max"}):
+        for arguments in ({"layers": [0, 3]}, {"layers": "last2", "combine": "max"}):
             corpus = analysis.extract_embeddings(made_encoder, preprocessor, texts, pooling="mean", **arguments)
             result = analysis.neighbours(made_encoder, preprocessor, corpus, texts[3:5], 1)
             expected = analysis.neighbours(made_encoder, preprocessor, texts, texts[3:5], 1, **arguments)
