@@ -80,10 +80,9 @@ def a_zero_many_times(shape):
         lambda config: repacked(config, **{"tensors.json": "[]"}),
         lambda config: repacked(config, **{"saved_model.pb": None}),
         lambda config: repacked(config, **{"saved_model.pb": "no graph"}),
-        lambda config: repacked(config, **{"saved_model.pb/": ""}),
         lambda config: repacked(config, zipfile.ZIP_LZMA),
         lambda config: repacked(config, **{f"assets/{number}": "" for number in range(1000)}),
-        lambda config: repacked(config, **{"assets/zeros": bytes(300 * 2**20)}),
+        lambda config: repacked(config, **{"assets/zeros": bytes(100 * 2**20)}),
         lambda config: with_tensor(config, shape=[10**12]),
         lambda config: with_tensor(config, shape=[-(10**12)]),
         lambda config: with_tensor(config, shape=None),
@@ -135,7 +134,7 @@ def test_what_stands_in_place_of_a_file_is_named(directory, file, make):
 
 def test_variables_that_claim_more_than_there_is(directory):
     data = directory / "variables" / "variables.data-00000-of-00001"
-    data.write_bytes(data.read_bytes()[:-2000])
+    data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(
         ValueError, match=r"variables.index is expected to list .*Received: variables of .*and files of"
     ):
@@ -151,7 +150,7 @@ def test_a_damaged_saved_model_is_named(directory, file):
 
 def test_weights_that_are_not_finite_are_warned_of(original, tmp_path):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         loaded = load_saved_model(original)
     loaded.variables[0].assign(np.full(loaded.variables[0].shape, np.nan))
     tf.saved_model.save(loaded, str(tmp_path / "encoder"))
@@ -194,6 +193,7 @@ def serve(directory):
 
 def test_a_handle_without_a_connection_and_its_way_out(original, tmp_path, monkeypatch):
     tensorflow_hub = pytest.importorskip("tensorflow_hub", reason="tensorflow_hub is not installed")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serve(original) as url:
         handle = f"{url}/someone/bert/4"
         monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "empty"))
