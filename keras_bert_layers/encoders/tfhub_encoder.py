@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, refuse_in_safe_mode
+from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
 from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
 from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, EncoderStates, LayerwiseEncoder
 from keras_bert_layers.layers.layer_combination import LayerCombination
@@ -144,5 +144,5 @@ class TFHubEncoder(LayerwiseEncoder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TFHubEncoder":
-        refuse_in_safe_mode(cls.__name__)
-        return super().from_config({**config, "source": TFHubSavedModel.from_config(config.get("source"))})
+        check_saved_source(cls.__name__, config.get("source"))
+        return super().from_config(config)

@@ -3,7 +3,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, refuse_in_safe_mode
+from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
 from keras_bert_layers.text.text_layer import OUTPUT_NAMES, TextLayer, check_sequence_length
 
 
@@ -70,5 +70,5 @@ class TFHubPreprocessor(TextLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TFHubPreprocessor":
-        refuse_in_safe_mode(cls.__name__)
-        return super().from_config({**config, "source": TFHubSavedModel.from_config(config.get("source"))})
+        check_saved_source(cls.__name__, config.get("source"))
+        return super().from_config(config)

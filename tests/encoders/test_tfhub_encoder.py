@@ -157,7 +157,7 @@ class TestSource:
 
     def test_a_url_handle_without_tensorflow_hub(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
-        with pytest.raises(ImportError, match=r"tensorflow_hub is needed.*keras-bert-layers\[tfhub\]"):
+        with pytest.raises(ImportError, match=r"tensorflow_hub is needed.*keras-bert-layers\[tfhub\].*TFHUB_CACHE_DIR"):
             TFHubEncoder("https://tfhub.dev/someone/bert/4")
 
     def test_no_directory(self, tmp_path):

@@ -85,9 +85,9 @@ def test_a_path_or_address_of_a_saved_model_is_refused(layer, source):
     config["registered_name"] = f"keras_bert_layers>{layer.__name__}"
     with pytest.raises(ValueError, match="safe_mode=True"):
         keras.saving.deserialize_keras_object(config)
-    with pytest.raises(ValueError, match="packed as text"):
+    with pytest.raises(ValueError, match="SavedModel, as `get_config` packs it"):
         keras.saving.deserialize_keras_object(config, safe_mode=False)
-    with pytest.raises(ValueError, match="packed as text"):
+    with pytest.raises(ValueError, match="SavedModel, as `get_config` packs it"):
         layer.from_config({"source": source})
 
 
