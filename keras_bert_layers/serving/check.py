@@ -20,7 +20,7 @@ from keras_bert_layers.serving.fresh_run import fresh_run
 from keras_bert_layers.serving.graph_vocabulary import graph_vocabulary
 from keras_bert_layers.serving.server_operations import server_operations
 from keras_bert_layers.serving.serving_messages import serving_api, serving_message
-from keras_bert_layers.text.bert_tokenizer import OTHER_PRIVATE_CHARACTER, PLACEHOLDERS
+from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER
 
 CARD_FILE = "keras_bert_layers.json"
 BATCHING_FILE = "batching_params.pbtxt"
@@ -429,9 +429,9 @@ def _check_vocabulary(export: _Export) -> None:
     if tokens is None:
         export.error(CARD_FILE, "It describes a vocabulary, and there is none in the graph.", mend)
         return
-    # As BertTokenizer keeps them: with one more at the end, and with stand-ins for special tokens that texts may hold.
-    special = {character: token for token, character in PLACEHOLDERS.items()}
-    tokens = [special.get(token, token) for token in tokens if token != OTHER_PRIVATE_CHARACTER]
+    # As BertTokenizer keeps them: with one more at the end, and behind it what stands for tokens found in texts.
+    if OTHER_PRIVATE_CHARACTER in tokens:
+        tokens = tokens[: tokens.index(OTHER_PRIVATE_CHARACTER)]
     if any(_UNREACHABLE.fullmatch(token) for token in tokens):
         same = len(tokens) == vocabulary["size"]
     else:
