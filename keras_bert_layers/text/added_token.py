@@ -38,8 +38,10 @@ class AddedToken:
     def __post_init__(self) -> None:
         if self.normalized is None:
             object.__setattr__(self, "normalized", not self.special)
-        if not isinstance(self.content, str) or not self.content:
-            raise ValueError(f"An added token is expected to be a str with content. Received: {self.content!r}.")
+        if not isinstance(self.content, str) or not self.content.strip():
+            raise ValueError(
+                f"An added token is expected to be a str that holds more than white space. Received: {self.content!r}."
+            )
         for name in ("single_word", "lstrip", "rstrip", "normalized", "special"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(

@@ -63,8 +63,8 @@ class AddedTokenSearch:
         place = tf.range(tf.size(codes, tf.int64))
         # One more, since `tf.searchsorted` refuses an empty list.
         beyond = [tf.size(codes, tf.int64)]
-        covers = tf.searchsorted(tf.concat([starts, beyond], 0), place, side="right")
-        covers -= tf.searchsorted(tf.concat([ends, beyond], 0), place, side="right")
+        covers = tf.searchsorted(tf.concat([first, beyond], 0), place, side="right")
+        covers -= tf.searchsorted(tf.concat([last, beyond], 0), place, side="right")
         ones = tf.ones_like(starts, tf.int32)
         stays = (covers == 0) | (tf.tensor_scatter_nd_update(tf.zeros_like(codes), starts[:, tf.newaxis], ones) == 1)
         marked_bounds = tf.gather(tf.concat([[0], tf.cumsum(tf.cast(stays, tf.int64))], 0), row_bounds)

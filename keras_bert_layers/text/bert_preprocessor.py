@@ -15,7 +15,7 @@ from keras_bert_layers.text.bert_tokenizer import BertTokenizer
 from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
 from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
-from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings
+from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings, replace_added_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -189,10 +189,7 @@ class BertPreprocessor(TextLayer):
         long_documents = kwargs.get("long_documents", False)
         check_sequence_length(sequence_length, None if long_documents else _number_of_positions(source, download))
         tokenizer_settings = read_tokenizer_settings(source, **download)
-        if kwargs.get("added_tokens", ()) is None:
-            del kwargs["added_tokens"]
-        if "added_tokens" in kwargs:
-            del tokenizer_settings["added_tokens"]
+        replace_added_tokens(tokenizer_settings, kwargs.pop("added_tokens", None))
         return cls(**tokenizer_settings, sequence_length=sequence_length, **kwargs)
 
     def call(self, inputs: Any) -> dict[str, Any]:

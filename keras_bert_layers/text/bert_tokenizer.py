@@ -20,6 +20,7 @@ from keras_bert_layers.text.tokenizer_settings import (
     check_vocabulary,
     read_tokenizer_settings,
     read_vocabulary,
+    replace_added_tokens,
 )
 from keras_bert_layers.text.unicode_normalization import (
     build_normalizer_model,
@@ -34,6 +35,8 @@ MAX_CHARACTERS_PER_WORD = 100
 # In the graph a token that was found in the text is one private-use character: BERT drops those from every text, so
 # that no text can hold one by itself.
 _FIRST_MARK, _MOST_MARKS = 0xF2000, 0xDF00
+# One regular expression looks for all of them. From some 15,000 on RE2 is slower, and says so on stderr.
+_MOST_CHARACTERS = 200_000
 _ANY_MARK = r"[\x{F0000}-\x{FFFFD}]"
 
 # The bitmap by which tf.text splits words: bit 32, the space, alone.
@@ -61,7 +64,7 @@ class BertTokenizer:
         added_tokens: Tokens that are looked for in the text before it is split, such as markers of entities ("[E11]")
             and new words, each a str or a mapping with the fields of Hugging Face's `AddedToken`: `content`,
             `single_word`, `lstrip`, `rstrip`, `normalized`, `special`. A str is one with the defaults, as for
-            `add_tokens` of transformers. Those that the vocabulary lacks are put at its end in their order. Special
+            `add_tokens` of transformers. Those that the vocabulary lacks get the next ids, in their order. Special
             ones are found too, for that is what markers are made for: leave out of the list what no text shall hold.
         special_tokens: The names of the checkpoint's special tokens where they are not BERT's, as
             `{"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}`.
@@ -101,9 +104,11 @@ class BertTokenizer:
             )
         self._special_tokens = _check_special_tokens(special_tokens)
         self._added_tokens = _check_added_tokens(added_tokens, self._special_tokens)
-        self.vocabulary = list(vocabulary)
-        known = set(self.vocabulary)
-        self.vocabulary += [token.content for token in self._added_tokens if token.content not in known]
+        self._words = list(vocabulary)
+        check_vocabulary(self._words, {}, where)
+        known = set(self._words)
+        # Found in texts as a whole; a word cannot have them as pieces.
+        self.vocabulary = self._words + [token.content for token in self._added_tokens if token.content not in known]
         check_vocabulary(self.vocabulary, self._special_tokens, where)
         _check_flag("lowercase", lowercase)
         _check_flag("strip_accents", strip_accents, optional=True)
@@ -123,12 +128,12 @@ class BertTokenizer:
         # others that no word can have. One more gives its trie a letter where the vocabulary has none.
         words = [
             word if _can_be_in_a_word(word) and self._ids[word] == i else f"[[{i}]]"
-            for i, word in enumerate(self.vocabulary)
+            for i, word in enumerate(self._words)
         ]
         words += [OTHER_PRIVATE_CHARACTER, *marks.values()]
         self._ids_of_words = None
         if marks:
-            self._ids_of_words = [*range(len(self.vocabulary)), self.unk_token_id, *(self._ids[t] for t in marks)]
+            self._ids_of_words = [*range(len(self._words)), self.unk_token_id, *(self._ids[t] for t in marks)]
         characters = frozenset().union(*words)
         flags = (lowercase, strips, tokenize_chinese_chars)
         kept = tuple(marks.values())
@@ -184,8 +189,8 @@ class BertTokenizer:
             local_files_only: Whether to use only what was downloaded before.
             special_tokens_in_text: Whether "[SEP]" written in a text is the special token.
             added_tokens: What is looked for in the text, in place of the added tokens that the checkpoint's files
-                list; an empty list finds none. Their ids stay. A checkpoint whose `vocab.txt` has "[E11]" in place of
-                "[unused1]", and which lists no added tokens, needs `added_tokens=["[E11]"]`.
+                list; an empty list finds none. Their ids stay, as those of word pieces. A checkpoint whose `vocab.txt`
+                has "[E11]" in place of "[unused1]", and which lists no added tokens, needs `added_tokens=["[E11]"]`.
 
         Returns:
             The tokenizer.
@@ -205,8 +210,7 @@ class BertTokenizer:
         settings = read_tokenizer_settings(
             source, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
         )
-        if added_tokens is not None:
-            settings["added_tokens"] = added_tokens
+        replace_added_tokens(settings, added_tokens)
         return cls(**settings, special_tokens_in_text=special_tokens_in_text)
 
     @property
@@ -454,7 +458,7 @@ class BertTokenizer:
         False
         """
         return {
-            "vocabulary": list(self.vocabulary),
+            "vocabulary": list(self._words),
             "lowercase": self.lowercase,
             "strip_accents": self.strip_accents,
             "tokenize_chinese_chars": self.tokenize_chinese_chars,
@@ -534,16 +538,13 @@ class BertTokenizer:
                         "An added token is expected to leave something when it is normalised. "
                         f"Received: {token.content!r} with normalized=True. Use normalized=False."
                     )
-        search = AddedTokenSearch(tokens, contents, [marks.get(token.content, "") for token in tokens])
-        try:
-            search(tf.constant([""]))
-        except tf.errors.InvalidArgumentError as error:
+        characters = sum(map(len, contents))
+        if characters > _MOST_CHARACTERS:
             raise ValueError(
-                "The added tokens are expected to fit into one regular expression of RE2. "
-                f"Received: {len(tokens)} tokens of {sum(map(len, contents)):,} characters, and {error.message}. "
-                "List fewer as added tokens."
-            ) from error
-        return search
+                f"Added tokens of at most {_MOST_CHARACTERS:,} characters together are expected. "
+                f"Received: {len(tokens):,} tokens of {characters:,} characters. Add fewer."
+            )
+        return AddedTokenSearch(tokens, contents, [marks.get(token.content, "") for token in tokens])
 
     def _mark_tokens(self, text: tf.Tensor, with_offsets: bool = False) -> tuple[tf.Tensor, list[Back]]:
         """Put a character in the place of each token that is looked for; normalise where some are looked for then."""

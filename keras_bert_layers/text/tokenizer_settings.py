@@ -115,6 +115,25 @@ def read_vocabulary(path: str | os.PathLike) -> list[str]:
     return text.split("\n")
 
 
+def replace_added_tokens(settings: dict[str, Any], added_tokens: Iterable[Any] | None) -> None:
+    """Put other added tokens in the place of those that a checkpoint lists, whose ids stay.
+
+    Args:
+        settings: What `read_tokenizer_settings` returned; it is changed.
+        added_tokens: The tokens, or None to change nothing.
+
+    >>> settings = {"vocabulary": ["word"], "added_tokens": [AddedToken("[E11]")]}
+    >>> replace_added_tokens(settings, [])
+    >>> settings
+    {'vocabulary': ['word', '[E11]'], 'added_tokens': []}
+    """
+    if added_tokens is not None:
+        vocabulary = settings["vocabulary"]
+        listed = (token.content for token in settings.get("added_tokens", ()))
+        settings["vocabulary"] = vocabulary + [content for content in listed if content not in vocabulary]
+        settings["added_tokens"] = added_tokens
+
+
 def check_vocabulary(vocabulary: list[str], special_tokens: dict[str, str], where: str) -> None:
     """Refuse what is no vocabulary of a BERT.
 
@@ -209,10 +228,15 @@ def _read_huggingface_settings(directory: pathlib.Path) -> dict[str, Any]:
         vocabulary = lines
     else:
         raise missing_files_error(f"The directory {directory}", ("vocab.txt", "tokenizer.json"), os.listdir(directory))
+    path = fast_path if lines is None else vocabulary_path
     added_tokens, appended = _added_tokens(files, fast, vocabulary, special_tokens)
-    vocabulary = vocabulary + appended
-    check_vocabulary(vocabulary, special_tokens, str(fast_path if lines is None else vocabulary_path))
-    _compare_with_embeddings(files, len(vocabulary), vocabulary_path if lines is not None else fast_path)
+    # The model's own are no added tokens here; they stand in the vocabulary, with those before them.
+    own = [number for number, content in enumerate(appended, 1) if content in special_tokens.values()]
+    vocabulary, appended = vocabulary + appended[: max(own, default=0)], appended[max(own, default=0) :]
+    check_vocabulary(vocabulary, special_tokens, str(path))
+    _compare_with_embeddings(files, len(vocabulary) + len(appended), path)
+    order = {content: number for number, content in enumerate(appended)}
+    added_tokens.sort(key=lambda token: order.get(token.content, -1))
     return {
         "vocabulary": vocabulary,
         **_normalization(files, fast, class_name, vocabulary),
@@ -363,7 +387,7 @@ def _check_fast_tokenizer(files: _Files, special_tokens: dict[str, str]) -> None
     if wrong:
         shown = {part: {k: v for k, v in found[part].items() if k != "vocab"} or None for part in wrong}
         raise ValueError(
-            "A `tokenizer.json` that does what BERT's tokenizer does is expected: word pieces of at most 100 characters "
+            "A `tokenizer.json` that does what BERT's tokenizer does is expected: words of at most 100 characters "
             f"with unk_token={special_tokens['unk_token']!r}, BertNormalizer with clean_text, BertPreTokenizer, and "
             f"{cls} and {sep} around the text. Received: "
             f"{', '.join(f'{part}={content}' for part, content in shown.items())} in {path}. {_SPLIT_OUTSIDE}"

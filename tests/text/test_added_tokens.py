@@ -49,7 +49,7 @@ def assert_equal(parity, tokenizer, reference, texts):
     assert parity.wrong_offsets(tokenizer, reference, texts) == []
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_tokens_in_random_texts(seed, pair, parity):
     random = np.random.default_rng(seed)
     parts = [
@@ -73,7 +73,8 @@ def test_random_tokens_in_random_texts(seed, pair, parity):
     while len(tokens) < 12:
         token = {"content": piece(4), **{name: bool(random.integers(2)) for name in FLAGS}}
         blank = token["content"].strip() != token["content"] or not token["content"].strip("\u0301\u200d")
-        if not (token["normalized"] and blank) and token["content"] not in {*SMALL_VOCABULARY[:5]}:
+        fits = token["content"].strip() and not (token["normalized"] and blank)
+        if fits and token["content"] not in SMALL_VOCABULARY[:5]:
             tokens.append(token)
     contents = [token if isinstance(token, str) else token["content"] for token in tokens]
     tokens = [tokens[contents.index(content)] for content in dict.fromkeys(contents)]
@@ -85,7 +86,7 @@ def test_random_tokens_in_random_texts(seed, pair, parity):
             return content if kind else content.upper() if random.integers(2) else content.lower()
         return [" ", "  ", str(random.choice(["[SEP]", "hello", "unknown", "\U000f2000", "\x00"]))][kind - 3]
 
-    texts = ["".join([part(), piece(3)][random.integers(2)] for _ in range(random.integers(0, 12))) for _ in range(400)]
+    texts = ["".join([part(), piece(3)][random.integers(2)] for _ in range(random.integers(0, 12))) for _ in range(300)]
     settings = {"strip_accents": [None, True, False][seed % 3], "tokenize_chinese_chars": seed % 4 != 3}
     assert_equal(parity, *pair(tokens, lowercase=seed % 2 == 0, **settings), texts)
 
@@ -107,9 +108,8 @@ def test_each_flag(pair, parity):
         "é" * 120 + "[E]" + "b" * 101,
     ]
     for name in FLAGS:
-        for value in (False, True):
-            tokens = [{"content": "[E]", name: value}, {"content": "Cool-Token", name: value}]
-            assert_equal(parity, *pair(tokens), texts)
+        tokens = [{"content": "[E]", name: name != "normalized"}, {"content": "Cool-Token", name: True}]
+        assert_equal(parity, *pair(tokens), texts)
 
 
 def test_the_leftmost_and_then_the_longest(pair, parity):
@@ -200,7 +200,7 @@ def test_without_them_the_graph_is_what_it_was(vocabulary_file):
     ("tokens", "message", "way_out"),
     [
         (["##x"], r"not to begin with \"##\"", ["x"]),
-        ([""], "a str with content. Received: ''", []),
+        ([" "], "a str that holds more than white space. Received: ' '", []),
         ([5], "a str, or a mapping with `content`.*Received: 5", []),
         ([{"content": "a", "id": 7}], r"Received: a mapping with the keys \['content', 'id'\]", [{"content": "a"}]),
         ([{"content": "a", "lstrip": 1}], "Received: lstrip=1", [{"content": "a", "lstrip": True}]),
@@ -227,10 +227,12 @@ def test_refused_by_name(tokens, message, way_out, vocabulary_file):
     assert len(BertTokenizer(vocabulary_file, added_tokens=way_out).added_tokens) == len(way_out)
 
 
-def test_more_than_one_expression_holds(vocabulary_file):
-    few = BertTokenizer(vocabulary_file, added_tokens=[f"token-{i}" for i in range(2000)])
-    assert few.tokenize("hello token-1999 token-20").to_list() == [
-        [5, len(SMALL_VOCABULARY) + 1999, len(SMALL_VOCABULARY) + 20]
-    ]
-    with pytest.raises(ValueError, match=r"Received: 30000 tokens of .* characters, and .*List fewer as added tokens"):
-        BertTokenizer(vocabulary_file, added_tokens=[f"{i}-{i * 7919}-{i * 104729}" for i in range(30_000)])
+def test_many_tokens_and_their_limit(vocabulary_file):
+    size = len(SMALL_VOCABULARY)
+    many = BertTokenizer(vocabulary_file, added_tokens=[f"t-{i}" for i in range(2000)])
+    assert many.tokenize("hello t-1999 t-20").to_list() == [[5, size + 1999, size + 20]]
+    tokens = [f"{i}-{i * 7919}-{i * 104729}" for i in range(10_000)]
+    with pytest.raises(
+        ValueError, match=r"at most 200,000 characters together .* Received: 10,00. tokens .* Add fewer"
+    ):
+        BertTokenizer(vocabulary_file, added_tokens=tokens)
