@@ -319,14 +319,13 @@ def _tokenizer_class(files: _Files) -> str:
 
 def _content(path: pathlib.Path, key: str, value: Any) -> str | None:
     """Return the text of a special token, which stands in the files as such or as an object."""
-    if isinstance(value, dict):
-        value = value.get("content")
-    if value is not None and not isinstance(value, str):
+    content = value.get("content") if isinstance(value, dict) else value
+    if value is not None and not isinstance(content, str):
         raise ValueError(
             f"{path} is expected to have a string as `{key}`. Received: {key} of type {type(value).__name__}. "
             "Copy or download the file again."
         )
-    return value
+    return content
 
 
 def _special_tokens(files: _Files) -> dict[str, str]:
@@ -462,6 +461,8 @@ def _added_tokens(
 
     def note(path: pathlib.Path, value: Any, number: Any) -> None:
         try:
+            if isinstance(value, str):
+                raise ValueError(f"Each is expected to be an object. Received: {value!r}.")
             token = AddedToken.from_value(value)
         except ValueError as error:
             raise ValueError(f"The added tokens in {path} cannot be used. {error}") from error
@@ -519,24 +520,23 @@ def _named_special_tokens(files: _Files) -> list[str]:
         path = files.path(name)
         for key in ("bos_token", "eos_token"):
             named.append(_content(path, key, files[name].get(key)))
-        for value in files.get(name, "additional_special_tokens", list, [], null=True):
-            named.append(_content(path, "additional_special_tokens", value))
+        extra = files.get(name, "extra_special_tokens", dict, {}, null=True)
+        more = [*files.get(name, "additional_special_tokens", list, [], null=True), *extra.values()]
+        named += [_content(path, "additional_special_tokens", value) for value in more]
     return list(dict.fromkeys(token for token in named if token is not None))
 
 
 def _check_ids(files: _Files, ids: dict[str, int], numbers: dict[str, int], size: int) -> None:
     """Refuse ids that are not those which transformers gives: the vocabulary's own, or the next ones behind it."""
-    behind = sorted(number for content, number in ids.items() if content not in numbers)
-    wrong = {content: number for content, number in ids.items() if numbers.get(content, number) != number}
-    if behind != list(range(size, size + len(behind))):
-        wrong |= {content: number for content, number in ids.items() if content not in numbers}
-    if wrong:
-        content = min(wrong)
-        expected = numbers.get(content, f"one of {size} to {size + len(behind) - 1}")
+    behind = sorted((number, content) for content, number in ids.items() if content not in numbers)
+    expected = numbers | {content: size + place for place, (_, content) in enumerate(behind)}
+    wrong = next((content for content, number in ids.items() if number != expected[content]), None)
+    if wrong is not None:
         raise ValueError(
             "Added tokens are expected to have the ids of the vocabulary, or the next ones behind its "
-            f"{size} tokens. Received: the id {wrong[content]} for {content!r} in {files.directory}, where {expected} "
-            "is expected. Take all files from one checkpoint."
+            f"{size} tokens. Received: the id {ids[wrong]} for {wrong!r} in {files.directory}, where {expected[wrong]} "
+            f"is expected, in {' or '.join(name for name in TOKENIZER_FILES.optional if name in files)}. Take all files "
+            "from one checkpoint."
         )
 
 

@@ -41,10 +41,10 @@ def saved(tmp_path_factory) -> pathlib.Path:
     tokenizer = transformers.BertTokenizerFast(str(vocabulary))
     tokenizer.add_special_tokens({"additional_special_tokens": ["[E11]", "[E12]"]})
     tokenizer.add_tokens(["cool-token"])
-    tokenizer.save_pretrained(path, legacy_format=True)
+    tokenizer.save_pretrained(path)
     write_json(path / "added_tokens.json", tokenizer.get_added_vocab())
     write_json(
-        path / "config.json", {"model_type": "bert", "vocab_size": len(tokenizer), "max_position_embeddings": 64}
+        path / "config.json", {"model_type": "bert", "vocab_size": len(tokenizer), "max_position_embeddings": 512}
     )
     return path
 
@@ -78,7 +78,7 @@ def assert_as_transformers(directory: pathlib.Path) -> BertTokenizer:
 def test_added_tokens_come_from_whichever_file_has_them(directory, kept):
     if "plain tokenizer_config.json" in kept:
         write_json(directory / "tokenizer_config.json", {"do_lower_case": True})
-    for name in ["vocab.txt", *JSON_FILES]:
+    for name in ["vocab.txt", *JSON_FILES[1:]]:
         if not any(name in keep for keep in kept):
             (directory / name).unlink()
     tokenizer = assert_as_transformers(directory)
