@@ -138,7 +138,9 @@ class BertTokenizer:
         flags = (lowercase, strips, tokenize_chinese_chars)
         kept = tuple(marks.values())
         with tf.init_scope():
-            self._raw_search, self._bert_normalizer, self._normalized_search = None, None, None
+            self._raw_search: AddedTokenSearch | None = None
+            self._normalized_search: AddedTokenSearch | None = None
+            self._bert_normalizer: Any = None
             if self._added_tokens or marks:
                 self._raw_search = self._search(marks, normalized=False)
             if any(token.normalized for token in self._added_tokens):

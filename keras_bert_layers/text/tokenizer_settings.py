@@ -535,8 +535,7 @@ def _check_ids(files: _Files, ids: dict[str, int], numbers: dict[str, int], size
         raise ValueError(
             "Added tokens are expected to have the ids of the vocabulary, or the next ones behind its "
             f"{size} tokens. Received: the id {ids[wrong]} for {wrong!r} in {files.directory}, where {expected[wrong]} "
-            f"is expected, in {' or '.join(name for name in TOKENIZER_FILES.optional if name in files)}. Take all files "
-            "from one checkpoint."
+            f"is expected, in one of {', '.join(sorted(files.contents))}. Take all files from one checkpoint."
         )
 
 
