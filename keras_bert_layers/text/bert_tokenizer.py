@@ -677,12 +677,13 @@ def _as_strings(text: Any) -> tf.Tensor | tf.RaggedTensor:
         try:
             # An empty list has no dtype of its own.
             text = tf.convert_to_tensor(text, tf.string if isinstance(text, (list, tuple)) and not text else None)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
             # What TensorFlow says of it may quote the texts.
             reason = ", which holds something else or lists of several lengths"
-            if isinstance(error, UnicodeError) or "surrogates" in str(error):
+            items = text if isinstance(text, (list, tuple, np.ndarray)) else [text]
+            if any("\ud800" <= c <= "\udfff" for item in items if isinstance(item, str) for c in item):
                 reason = ", which holds a lone surrogate. Replace them: text.encode('utf-8', 'replace')"
-            elif not isinstance(text, (list, tuple, np.ndarray)):
+            elif items is not text:
                 reason = ""
             raise ValueError(
                 "Texts are expected as a str, or a list, an array or a tensor of str. "

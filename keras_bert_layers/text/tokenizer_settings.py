@@ -65,9 +65,9 @@ def read_tokenizer_settings(source: Any, **download: Any) -> dict[str, Any]:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     _ = pathlib.Path(directory, "vocab.txt").write_text("[UNK]\\nword\\n")
+    ...     _ = pathlib.Path(directory, "vocab.txt").write_text("[PAD]\\n[UNK]\\n[CLS]\\n[SEP]\\nword\\n")
     ...     read_tokenizer_settings(directory)["vocabulary"]
-    ['[UNK]', 'word']
+    ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'word']
     """
     if hasattr(source, "vocab_file"):
         if not hasattr(source, "do_lower_case"):
