@@ -1,5 +1,7 @@
 """Write keras_bert_layers/text/unicode_table.npz: what BERT's normalisation makes of every code point.
 
+It also says what counts as a space and as part of a word beside an added token.
+
 The reference is asked, not reimplemented: each of Unicode's 1,112,064 characters goes through `tokenizers`'
 `BertNormalizer` and `BertPreTokenizer`, between two letters, under every setting. Run it again when `tokenizers`
 changes what it does (tests/text/test_bert_tokenizer.py fails then):
@@ -11,7 +13,7 @@ import argparse
 import unicodedata
 
 import numpy as np
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 CHARACTERS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 SETTINGS = {
@@ -52,6 +54,23 @@ def reordered_marks(stripped: dict[str, str]) -> list[tuple[int, int]]:
     ]
 
 
+def neighbours_of_added_tokens(characters: list[str]) -> tuple[list[bool], list[bool]]:
+    """Return which characters are spaces (`rstrip` takes them in) and which are parts of words (`single_word`)."""
+    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.add_tokens([AddedToken("R", rstrip=True, normalized=False)])
+    tokenizer.add_tokens([AddedToken("S", single_word=True, normalized=False)])
+    stripped = tokenizer.encode_batch(["R" + character for character in characters])
+    alone = tokenizer.encode_batch(["S" + character for character in characters])
+    return [code.offsets[0] == (0, 2) for code in stripped], [code.ids[:1] != [2] for code in alone]
+
+
+def bounds(characters: list[str], member: list[bool]) -> np.ndarray:
+    """Return the code points at which ranges of members start and end, in turns."""
+    flags = np.zeros(0x110001, np.int8)
+    flags[[ord(c) for c, is_member in zip(characters, member, strict=True) if is_member]] = 1
+    return np.flatnonzero(np.diff(flags, prepend=0)).astype(np.int32)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", help="path of the .npz to write")
@@ -76,6 +95,9 @@ def main() -> None:
         arrays[f"{name}_steps"] = np.diff([ord(c) for c in plain], prepend=0).astype(np.int32)
         arrays[f"{name}_strings"] = np.frombuffer("\n".join(plain.values()).encode(), np.uint8)
         print(f"{name}: {len(plain)} characters change")
+    spaces, word_parts = neighbours_of_added_tokens(CHARACTERS)
+    arrays["space_bounds"] = bounds(CHARACTERS, spaces)
+    arrays["word_bounds"] = bounds(CHARACTERS, word_parts)
     np.savez_compressed(output, **arrays)
     print(f"{output}: {len(arrays['chinese_ranges'])} ranges of Chinese characters")
 

@@ -42,7 +42,10 @@ CONFIGURATION_FILES = WantedFiles(required=(CONFIG_FILES,))
 CHECKPOINT_FILES = WantedFiles(required=(CONFIG_FILES, (WEIGHTS_FILE, INDEX_FILE)))
 TOKENIZER_FILES = WantedFiles(
     required=(("vocab.txt", "tokenizer.json"),),
-    optional=("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", *CONFIG_FILES),
+    optional=(
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+        *CONFIG_FILES,
+    ),
 )
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -1,7 +1,6 @@
-import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,12 +10,13 @@ from keras import KerasTensor
 
 from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
+from keras_bert_layers.checkpoints.json_file import read_json_object
 from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
 from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, check_room, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
 from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
-from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings
+from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings, replace_added_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -44,6 +44,8 @@ class BertPreprocessor(TextLayer):
             words, in its word. None leaves them out.
         return_word_ids: whether the output has `word_ids`, for `WordPooling`.
         long_documents: whether `sequence_length` may be longer than the checkpoint's positions, for `WindowedEncoder`.
+        added_tokens, special_tokens: as in `BertTokenizer`: what is looked for in the text before it is split, such as
+            markers of entities, and other names of the special tokens.
         **kwargs: `name` of `keras.layers.Layer`.
 
     Call arguments:
@@ -90,11 +92,19 @@ class BertPreprocessor(TextLayer):
         return_offsets: str | None = None,
         return_word_ids: bool = False,
         long_documents: bool = False,
+        added_tokens: Iterable[str | Mapping[str, Any]] | None = None,
+        special_tokens: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.tokenizer = BertTokenizer(
-            vocabulary, lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text
+            vocabulary,
+            lowercase,
+            strip_accents,
+            tokenize_chinese_chars,
+            special_tokens_in_text,
+            added_tokens,
+            special_tokens,
         )
         self.sequence_length = check_sequence_length(sequence_length)
         if truncation not in TRUNCATIONS:
@@ -173,7 +183,8 @@ class BertPreprocessor(TextLayer):
             sequence_length: the longest row, from 3 to the checkpoint's number of positions (beyond it with
                 `long_documents=True`).
             revision, cache_dir, token, local_files_only: as in `BertEncoder.from_pretrained`.
-            **kwargs: the other arguments of the constructor, but those that the checkpoint's tokenizer sets.
+            **kwargs: the other arguments of the constructor, but those that the checkpoint's tokenizer sets. Of these
+                `added_tokens` may be given, which takes the place of those that the checkpoint lists.
 
         Returns:
             The `BertPreprocessor`.
@@ -197,6 +208,7 @@ class BertPreprocessor(TextLayer):
         long_documents = kwargs.get("long_documents", False)
         check_sequence_length(sequence_length, None if long_documents else _number_of_positions(source, download))
         tokenizer_settings = read_tokenizer_settings(source, **download)
+        replace_added_tokens(tokenizer_settings, kwargs.pop("added_tokens", None))
         return cls(**tokenizer_settings, sequence_length=sequence_length, **kwargs)
 
     def call(self, inputs: Any) -> dict[str, Any]:
@@ -350,7 +362,13 @@ def _number_of_positions(source: Any, download: dict[str, Any]) -> int | None:
     if not isinstance(source, (str, os.PathLike)) or pathlib.Path(source, "saved_model.pb").is_file():
         return None
     directory = find_checkpoint(source, TOKENIZER_FILES, **download)
-    for name in CONFIG_FILES:
-        if (directory / name).is_file():
-            return json.loads((directory / name).read_text(encoding="utf-8")).get("max_position_embeddings")
-    return None
+    name = next((name for name in CONFIG_FILES if os.path.lexists(directory / name)), None)
+    if name is None:
+        return None
+    positions = read_json_object(directory / name).get("max_position_embeddings")
+    if positions is not None and (not isinstance(positions, int) or isinstance(positions, bool) or positions < 3):
+        raise ValueError(
+            f"{directory / name} is expected to have a whole number from 3 as `max_position_embeddings`. "
+            f"Received: max_position_embeddings={positions!r}. Copy or download the file again."
+        )
+    return positions

@@ -1,31 +1,43 @@
 """BERT's own tokenizer as TensorFlow ops."""
 
+import contextlib
+import dataclasses
 import functools
 import os
-import re
 import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 from tensorflow_text.python.ops import whitespace_tokenizer
 
-from keras_bert_layers.text.tokenizer_settings import SPECIAL_TOKENS, read_tokenizer_settings, read_vocabulary
+from keras_bert_layers.text.added_token import AddedToken
+from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER, AddedTokenSearch, Back
+from keras_bert_layers.text.tokenizer_settings import (
+    SPECIAL_TOKENS,
+    check_vocabulary,
+    read_tokenizer_settings,
+    read_vocabulary,
+    replace_added_tokens,
+)
 from keras_bert_layers.text.unicode_normalization import (
     build_normalizer_model,
     normalization_table,
+    punctuation_table,
     reordered_marks,
     unknown_letter,
 )
 
 MAX_CHARACTERS_PER_WORD = 100
 
-# In the graph a special token that the text may hold is one private-use character: BERT drops those from every text, so
+# In the graph a token that was found in the text is one private-use character: BERT drops those from every text, so
 # that no text can hold one by itself.
-PLACEHOLDERS = {token: chr(0xF0000 + i) for i, token in enumerate(SPECIAL_TOKENS.values())}
-OTHER_PRIVATE_CHARACTER = chr(0xF1000)
+_FIRST_MARK, _MOST_MARKS = 0xF2000, 0xDF00
+# One regular expression looks for all of them. From some 15,000 on RE2 is slower, and says so on stderr.
+_MOST_CHARACTERS = 200_000
+_ANY_MARK = r"[\x{F0000}-\x{FFFFD}]"
 
 # The bitmap by which tf.text splits words: bit 32, the space, alone.
 _ONLY_SPACE = b"\0\0\0\0\1"
@@ -43,21 +55,32 @@ class BertTokenizer:
 
     Args:
         vocabulary: Path of a `vocab.txt`, or the list of its tokens. `[PAD]`, `[UNK]`, `[CLS]` and `[SEP]` must be
-            among them; `[MASK]` may be.
+            among them; `[MASK]` may be. Of a token that is there twice the last id counts, as in transformers.
         lowercase: Whether the checkpoint is uncased.
         strip_accents: Whether accents are dropped; None, the default, does as `lowercase` does.
         tokenize_chinese_chars: Whether each Chinese character is a word of its own.
         special_tokens_in_text: Whether "[SEP]" written in a text is the special token. By default it is plain text, so
             that no user can forge one.
+        added_tokens: Tokens that are looked for in the text before it is split, such as markers of entities ("[E11]")
+            and new words, each a str or a mapping with the fields of Hugging Face's `AddedToken`: `content`,
+            `single_word`, `lstrip`, `rstrip`, `normalized`, `special`. A str is one with the defaults, as for
+            `add_tokens` of transformers. Those that the vocabulary lacks get the next ids, in their order. Special
+            ones are found too, for that is what markers are made for: leave out of the list what no text shall hold.
+        special_tokens: The names of the checkpoint's special tokens where they are not BERT's, as
+            `{"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}`.
 
     Raises:
-        ValueError: If the vocabulary lacks a special token, repeats a token or holds something else than tokens.
+        ValueError: If the vocabulary lacks a special token or holds something else than tokens, or an added token
+            cannot be found as transformers would.
         FileNotFoundError: If `vocabulary` is a path and there is no such file.
 
     >>> vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "token", "##izer", "exact", "!"]
     >>> tokenizer = BertTokenizer(vocabulary)
     >>> tokenizer.tokenize(["Exact tokenizer!", "other"]).to_list()
     [[6, 4, 5, 7], [1]]
+    >>> tokenizer = BertTokenizer(vocabulary, added_tokens=["[E11]"])
+    >>> tokenizer.tokenize("[E11]token").to_list(), tokenizer.id_to_token(8)
+    ([[8, 4]], '[E11]')
     """
 
     def __init__(
@@ -67,11 +90,26 @@ class BertTokenizer:
         strip_accents: bool | None = None,
         tokenize_chinese_chars: bool = True,
         special_tokens_in_text: bool = False,
+        added_tokens: Iterable[str | Mapping[str, Any]] | None = None,
+        special_tokens: Mapping[str, str] | None = None,
     ):
+        where = "`vocabulary`"
         if isinstance(vocabulary, (str, os.PathLike)):
+            where = os.fspath(vocabulary)
             vocabulary = read_vocabulary(vocabulary)
-        self.vocabulary = list(vocabulary)
-        _check_vocabulary(self.vocabulary)
+        elif isinstance(vocabulary, (Mapping, bytes)) or not isinstance(vocabulary, Iterable):
+            raise ValueError(
+                "`vocabulary` is expected to be a path or a list of str. "
+                f"Received: vocabulary of type {type(vocabulary).__name__}."
+            )
+        self._special_tokens = _check_special_tokens(special_tokens)
+        self._added_tokens = _check_added_tokens(added_tokens, self._special_tokens)
+        self._words = list(vocabulary)
+        check_vocabulary(self._words, {}, where)
+        known = set(self._words)
+        # Found in texts as a whole; a word cannot have them as pieces.
+        self.vocabulary = self._words + [token.content for token in self._added_tokens if token.content not in known]
+        check_vocabulary(self.vocabulary, self._special_tokens, where)
         _check_flag("lowercase", lowercase)
         _check_flag("strip_accents", strip_accents, optional=True)
         _check_flag("tokenize_chinese_chars", tokenize_chinese_chars)
@@ -85,27 +123,39 @@ class BertTokenizer:
         strips = lowercase if strip_accents is None else strip_accents
         if strips:
             _warn_of_reordered_marks(self.vocabulary)
-        self._placeholders = {}
-        if special_tokens_in_text:
-            self._placeholders = {token: c for token, c in PLACEHOLDERS.items() if token in self._ids}
-        self._unknown_word = self._placeholders.get("[UNK]", "[UNK]")
-        words = [self._placeholders.get(token, token) for token in self.vocabulary]
-        # Tokens that no word can have, and over which tf.text stumbles, give way to others that no word can have. One
-        # more gives its trie a letter where the vocabulary has none.
-        words = [word if _can_be_in_a_word(word) else f"[[{i}]]" for i, word in enumerate(words)]
-        words.append(OTHER_PRIVATE_CHARACTER)
+        marks = self._marks_of_tokens_in_text()
+        # Tokens that no word can have, over which tf.text stumbles, and those whose id counts no more, give way to
+        # others that no word can have. One more gives its trie a letter where the vocabulary has none.
+        words = [
+            word if _can_be_in_a_word(word) and self._ids[word] == i else f"[[{i}]]"
+            for i, word in enumerate(self._words)
+        ]
+        words += [OTHER_PRIVATE_CHARACTER, *marks.values()]
+        self._ids_of_words = None
+        if marks:
+            self._ids_of_words = [*range(len(self._words)), self.unk_token_id, *(self._ids[t] for t in marks)]
         characters = frozenset().union(*words)
-        table = normalization_table(lowercase, strips, tokenize_chinese_chars, kept=tuple(self._placeholders.values()))
+        flags = (lowercase, strips, tokenize_chinese_chars)
+        kept = tuple(marks.values())
         with tf.init_scope():
-            self._normalizer = tf_text.FastBertNormalizer(
-                model_buffer=tf.constant(build_normalizer_model(table, known=characters))
-            )
+            self._raw_search: AddedTokenSearch | None = None
+            self._normalized_search: AddedTokenSearch | None = None
+            self._bert_normalizer: Any = None
+            if self._added_tokens or marks:
+                self._raw_search = self._search(marks, normalized=False)
+            if any(token.normalized for token in self._added_tokens):
+                self._bert_normalizer = _normalizer(normalization_table(*flags, kept, split_punctuation=False))
+                self._normalized_search = self._search(marks, normalized=True)
+                table = punctuation_table(kept)
+            else:
+                table = normalization_table(*flags, kept)
+            self._normalizer = _normalizer(table, characters)
             # tf.text counts a word's bytes, and 100 characters have at most 400.
             self._word_pieces = tf_text.FastWordpieceTokenizer(
                 words,
                 max_bytes_per_word=4 * MAX_CHARACTERS_PER_WORD,
                 token_out_type=tf.int32,
-                unknown_token=self._unknown_word,
+                unknown_token=self._special_tokens["unk_token"],
                 no_pretokenization=True,
             )
             self._text_pieces = None
@@ -114,7 +164,7 @@ class BertTokenizer:
                     words,
                     max_bytes_per_word=MAX_CHARACTERS_PER_WORD,
                     token_out_type=tf.int32,
-                    unknown_token=self._unknown_word,
+                    unknown_token=self._special_tokens["unk_token"],
                 )
 
     @classmethod
@@ -127,6 +177,7 @@ class BertTokenizer:
         token: str | bool | None = None,
         local_files_only: bool = False,
         special_tokens_in_text: bool = False,
+        added_tokens: Iterable[str | Mapping[str, Any]] | None = None,
     ) -> "BertTokenizer":
         """Make the tokenizer that a checkpoint was trained with.
 
@@ -139,13 +190,17 @@ class BertTokenizer:
             token: Access token for the repository, in place of the environment variable `HF_TOKEN`.
             local_files_only: Whether to use only what was downloaded before.
             special_tokens_in_text: Whether "[SEP]" written in a text is the special token.
+            added_tokens: What is looked for in the text, in place of the added tokens that the checkpoint's files
+                list; an empty list finds none. Their ids stay, as those of word pieces. A checkpoint whose `vocab.txt`
+                has "[E11]" in place of "[unused1]", and which lists no added tokens, needs `added_tokens=["[E11]"]`.
 
         Returns:
             The tokenizer.
 
         Raises:
             FileNotFoundError: If there is no such directory or repository, or it has no vocabulary.
-            ValueError: If the checkpoint's tokenizer is not BERT's, or has tokens that are not in its vocabulary.
+            ValueError: If the checkpoint's tokenizer is not BERT's, its files contradict each other, or one of them is
+                damaged.
 
         >>> import os, tempfile
         >>> with tempfile.TemporaryDirectory() as directory:
@@ -157,6 +212,7 @@ class BertTokenizer:
         settings = read_tokenizer_settings(
             source, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
         )
+        replace_added_tokens(settings, added_tokens)
         return cls(**settings, special_tokens_in_text=special_tokens_in_text)
 
     @property
@@ -167,32 +223,37 @@ class BertTokenizer:
     @property
     def special_tokens(self) -> dict[str, str]:
         """The special tokens that the vocabulary has, under Hugging Face's names: `{"pad_token": "[PAD]", ...}`."""
-        return {name: token for name, token in SPECIAL_TOKENS.items() if token in self._ids}
+        return {name: token for name, token in self._special_tokens.items() if token in self._ids}
+
+    @property
+    def added_tokens(self) -> list[dict[str, Any]]:
+        """The tokens that are looked for in the text, with the fields of Hugging Face's `AddedToken`."""
+        return [dataclasses.asdict(token) for token in self._added_tokens]
 
     @property
     def pad_token_id(self) -> int:
         """The id of `[PAD]`."""
-        return self._ids["[PAD]"]
+        return self._ids[self._special_tokens["pad_token"]]
 
     @property
     def unk_token_id(self) -> int:
         """The id of `[UNK]`."""
-        return self._ids["[UNK]"]
+        return self._ids[self._special_tokens["unk_token"]]
 
     @property
     def cls_token_id(self) -> int:
         """The id of `[CLS]`."""
-        return self._ids["[CLS]"]
+        return self._ids[self._special_tokens["cls_token"]]
 
     @property
     def sep_token_id(self) -> int:
         """The id of `[SEP]`."""
-        return self._ids["[SEP]"]
+        return self._ids[self._special_tokens["sep_token"]]
 
     @property
     def mask_token_id(self) -> int | None:
         """The id of `[MASK]`, or None where the vocabulary has none."""
-        return self._ids.get("[MASK]")
+        return self._ids.get(self._special_tokens["mask_token"])
 
     def token_to_id(self, token: str) -> int:
         """Return the id of a token.
@@ -209,7 +270,7 @@ class BertTokenizer:
         >>> BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "word"]).token_to_id("word")
         4
         """
-        if token not in self._ids:
+        if not isinstance(token, str) or token not in self._ids:
             raise ValueError(
                 f"A token of the vocabulary is expected. Received: token={token!r}. "
                 f"`unk_token_id` ({self.unk_token_id}) is the id of words that it lacks."
@@ -231,8 +292,10 @@ class BertTokenizer:
         >>> BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "word"]).id_to_token(4)
         'word'
         """
-        if not 0 <= token_id < len(self.vocabulary):
-            raise ValueError(f"An id from 0 to {len(self.vocabulary) - 1} is expected. Received: token_id={token_id}.")
+        if not isinstance(token_id, (int, np.integer)) or not 0 <= token_id < len(self.vocabulary):
+            raise ValueError(
+                f"An id from 0 to {len(self.vocabulary) - 1} is expected. Received: token_id={token_id!r}."
+            )
         return self.vocabulary[token_id]
 
     def tokenize(self, text, dtype: str | tf.DType = "int32") -> tf.RaggedTensor:
@@ -253,14 +316,17 @@ class BertTokenizer:
         >>> BertTokenizer(vocabulary).tokenize("unknown word", dtype="string").to_list()
         [[b'un', b'##known', b'word']]
         """
-        dtype = tf.as_dtype(dtype)
+        with contextlib.suppress(TypeError):
+            dtype = tf.as_dtype(dtype)
         if dtype not in (tf.int32, tf.int64, tf.string):
-            raise ValueError(f"One of int32, int64 and string is expected. Received: dtype={dtype.name!r}.")
+            received = getattr(dtype, "name", dtype)
+            raise ValueError(f"One of int32, int64 and string is expected. Received: dtype={received!r}.")
         text = _as_strings(text)
         if isinstance(text, tf.RaggedTensor):
             return text.with_flat_values(self.tokenize(text.flat_values, dtype))
         with tf.name_scope("tokenize"):
-            ids = self._tokenize_normalized(self._normalizer.normalize(self._mark_special_tokens(text)))
+            marked, _ = self._mark_tokens(text)
+            ids = self._tokenize_normalized(self._normalizer.normalize(marked))
             if dtype == tf.string:
                 return ids.with_values(tf.gather(self._tokens, ids.values))
             return ids.with_values(tf.cast(ids.values, dtype))
@@ -295,13 +361,13 @@ class BertTokenizer:
             ids, starts, ends = self.tokenize_with_offsets(text.flat_values, unit)
             return text.with_flat_values(ids), text.with_flat_values(starts), text.with_flat_values(ends)
         with tf.name_scope("tokenize_with_offsets"):
-            marked = self._mark_special_tokens(text)
+            marked, backs = self._mark_tokens(text, with_offsets=True)
             normalized, sources = self._normalizer.normalize_with_offsets(marked)
             words, word_starts, word_ends = _split_words(normalized)
             pieces, piece_starts, piece_ends = self._word_pieces.tokenize_with_offsets(
                 self._without_long_words(words.values)
             )
-            ids = _join_words(pieces, words)
+            ids = self._real_ids(_join_words(pieces, words))
 
             # Where the piece is in the normalised text. An unknown word is all of its word, too long ones included.
             word = pieces.value_rowids()
@@ -317,8 +383,9 @@ class BertTokenizer:
             characters = _Characters(marked)
             starts = characters.at_byte(row, tf.gather(sources.values, start_byte))
             ends = characters.at_byte(row, tf.gather(sources.values, last_byte)) + 1
-            if self._placeholders:
-                starts, ends, characters = self._unmark_special_tokens(marked, text, characters, row, starts, ends)
+            for back in reversed(backs):
+                starts, ends = back(row, starts, ends)
+                characters = _Characters(text)
             if unit == "bytes":
                 starts, ends = characters.first_byte(row, starts), characters.first_byte(row, ends)
             return ids, ids.with_values(tf.cast(starts, tf.int32)), ids.with_values(tf.cast(ends, tf.int32))
@@ -353,7 +420,8 @@ class BertTokenizer:
 
         Args:
             ids: A RaggedTensor or tensor of integers of shape `[batch, tokens]`, a nested list, or one text's ids.
-            skip_special_tokens: Whether to leave out `[CLS]`, `[SEP]`, `[PAD]`, `[UNK]` and `[MASK]`.
+            skip_special_tokens: Whether to leave out `[CLS]`, `[SEP]`, `[PAD]`, `[UNK]`, `[MASK]` and added tokens that
+                are special.
 
         Returns:
             A string tensor of shape `[batch]`, or `[]` for one text's ids.
@@ -371,7 +439,8 @@ class BertTokenizer:
         with tf.name_scope("detokenize"):
             shown = (ids.values >= 0) & (ids.values < len(self.vocabulary))
             if skip_special_tokens:
-                for token in self.special_tokens.values():
+                special = [token.content for token in self._added_tokens if token.special]
+                for token in [*self.special_tokens.values(), *special]:
                     shown &= ids.values != self._ids[token]
             ids = tf.ragged.boolean_mask(ids, ids.with_values(shown))
             row = ids.value_rowids()
@@ -391,11 +460,15 @@ class BertTokenizer:
         False
         """
         return {
-            "vocabulary": list(self.vocabulary),
+            "vocabulary": list(self._words),
             "lowercase": self.lowercase,
             "strip_accents": self.strip_accents,
             "tokenize_chinese_chars": self.tokenize_chinese_chars,
             "special_tokens_in_text": self.special_tokens_in_text,
+            "added_tokens": self.added_tokens,
+            "special_tokens": {
+                name: token for name, token in self._special_tokens.items() if token != SPECIAL_TOKENS[name]
+            },
         }
 
     def _splits_at_spaces_only(self, characters: frozenset[str]) -> bool:
@@ -413,7 +486,7 @@ class BertTokenizer:
     def _tokenize_normalized(self, normalized: tf.Tensor) -> tf.RaggedTensor:
         """Tokenise texts in which spaces stand around every word, by a shorter way if no word is long."""
         if self._text_pieces is None:
-            return self._tokenize_words(normalized)
+            return self._real_ids(self._tokenize_words(normalized))
         ids, starts, ends = self._text_pieces.tokenize_with_offsets(normalized)
         # A word of over 100 bytes came out as one [UNK], which is wrong if it has no more than 100 characters.
         is_long = ends.values - starts.values > MAX_CHARACTERS_PER_WORD
@@ -431,7 +504,7 @@ class BertTokenizer:
         values, row_splits = tf.cond(
             tf.reduce_any(is_long), tokenize_rows_with_long_words, lambda: (ids.values, ids.row_splits)
         )
-        return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
+        return self._real_ids(tf.RaggedTensor.from_row_splits(values, row_splits, validate=False))
 
     def _tokenize_words(self, normalized: tf.Tensor) -> tf.RaggedTensor:
         words, _, _ = _split_words(normalized)
@@ -439,30 +512,65 @@ class BertTokenizer:
 
     def _without_long_words(self, words: tf.Tensor) -> tf.Tensor:
         is_long = tf.strings.length(words, unit="UTF8_CHAR") > MAX_CHARACTERS_PER_WORD
-        return tf.where(is_long, self._unknown_word, words)
+        return tf.where(is_long, self._special_tokens["unk_token"], words)
 
-    def _mark_special_tokens(self, text: tf.Tensor) -> tf.Tensor:
-        """Replace each special token that the text may hold by its placeholder."""
-        if not self._placeholders:
-            return text
-        any_placeholder = "[" + "".join(self._placeholders.values()) + "]"
-        text = tf.strings.regex_replace(text, any_placeholder, OTHER_PRIVATE_CHARACTER)
-        for token, placeholder in self._placeholders.items():
-            text = tf.strings.regex_replace(text, re.escape(token), placeholder)
-        return text
+    def _marks_of_tokens_in_text(self) -> dict[str, str]:
+        """Return the tokens that are looked for in texts, each with the character that stands for it in the graph."""
+        tokens = [token.content for token in self._added_tokens]
+        if self.special_tokens_in_text:
+            tokens += self.special_tokens.values()
+        tokens = list(dict.fromkeys(tokens))
+        if len(tokens) > _MOST_MARKS:
+            raise ValueError(f"At most {_MOST_MARKS} added tokens are expected. Received: {len(tokens)} of them.")
+        return {token: chr(_FIRST_MARK + i) for i, token in enumerate(tokens)}
 
-    def _unmark_special_tokens(self, marked, text, characters, row, starts, ends):
-        """Turn numbers of characters of the marked text into those of the text."""
-        codes = characters.codes
-        lengths = tf.ones_like(codes.values, tf.int64)
-        for token, placeholder in self._placeholders.items():
-            lengths = tf.where(codes.values == ord(placeholder), tf.constant(len(token), tf.int64), lengths)
-        ends_there = tf.concat([[0], tf.cumsum(lengths)], 0)
-        text_start = tf.gather(characters.row_character, row)
-        before_text = tf.gather(ends_there, text_start)
-        starts = tf.gather(ends_there, text_start + starts) - before_text
-        ends = tf.gather(ends_there, text_start + ends) - before_text
-        return starts, ends, _Characters(text)
+    def _search(self, marks: dict[str, str], normalized: bool) -> AddedTokenSearch:
+        """Return what finds the tokens that are looked for in texts as they are, or in normalised ones."""
+        # Special tokens that are not looked for cover the text that they stand in, all the same.
+        own = [] if normalized else [AddedToken(token, special=True) for token in self.special_tokens.values()]
+        tokens = [*own, *(token for token in self._added_tokens if token.normalized == normalized)]
+        # Hugging Face's order, which decides between contents that are equal once they are normalised.
+        tokens.sort(key=lambda token: not token.special)
+        contents = [token.content for token in tokens]
+        if normalized:
+            contents = [content.decode() for content in self._bert_normalizer.normalize(tf.constant(contents)).numpy()]
+            for token, content in zip(tokens, contents, strict=True):
+                if not content.strip():
+                    raise ValueError(
+                        "An added token is expected to leave something when it is normalised. "
+                        f"Received: {token.content!r} with normalized=True. Use normalized=False."
+                    )
+        characters = sum(map(len, contents))
+        if characters > _MOST_CHARACTERS:
+            raise ValueError(
+                f"Added tokens of at most {_MOST_CHARACTERS:,} characters together are expected. "
+                f"Received: {len(tokens):,} tokens of {characters:,} characters. Add fewer."
+            )
+        return AddedTokenSearch(tokens, contents, [marks.get(token.content, "") for token in tokens])
+
+    def _mark_tokens(self, text: tf.Tensor, with_offsets: bool = False) -> tuple[tf.Tensor, list[Back]]:
+        """Put a character in the place of each token that is looked for; normalise where some are looked for then."""
+        if self._raw_search is None:
+            return text, []
+        text = tf.strings.regex_replace(text, _ANY_MARK, OTHER_PRIVATE_CHARACTER)
+        text, back = self._raw_search(text)
+        backs = [back]
+        if self._normalized_search is not None:
+            if with_offsets:
+                normalized, sources = self._bert_normalizer.normalize_with_offsets(text)
+                backs.append(functools.partial(_before_normalization, text, normalized, sources))
+                text = normalized
+            else:
+                text = self._bert_normalizer.normalize(text)
+            text, back = self._normalized_search(text)
+            backs.append(back)
+        return text, backs
+
+    def _real_ids(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Return the ids of the vocabulary for the ids of words, among which the marks have their own."""
+        if self._ids_of_words is None:
+            return ids
+        return ids.with_values(tf.gather(tf.constant(self._ids_of_words, tf.int32), ids.values))
 
     @functools.cached_property
     def _tokens(self) -> tf.Tensor:
@@ -509,6 +617,21 @@ class _Characters:
         return boundary - tf.gather(self.row_byte, row)
 
 
+def _normalizer(table: dict[str, str], known: frozenset[str] | None = None) -> tf_text.FastBertNormalizer:
+    return tf_text.FastBertNormalizer(model_buffer=tf.constant(build_normalizer_model(table, known)))
+
+
+def _before_normalization(text, normalized, sources, row, starts, ends) -> tuple[tf.Tensor, tf.Tensor]:
+    """Lead characters of a normalised text back to those of the text."""
+    before, after = _Characters(text), _Characters(normalized)
+    first = tf.gather(sources.row_starts(), row)
+    start_byte, last_byte = after.first_byte(row, starts), after.first_byte(row, ends) - 1
+    return (
+        before.at_byte(row, tf.gather(sources.values, first + start_byte)),
+        before.at_byte(row, tf.gather(sources.values, first + last_byte)) + 1,
+    )
+
+
 def _can_be_in_a_word(token: str) -> bool:
     body = token.removeprefix("##")
     return body != "" and not any(character.isspace() or character == "\0" for character in body)
@@ -551,8 +674,21 @@ def _clean_up(piece: str) -> str:
 
 def _as_strings(text: Any) -> tf.Tensor | tf.RaggedTensor:
     if not isinstance(text, (tf.Tensor, tf.RaggedTensor)):
-        # An empty list has no dtype of its own.
-        text = tf.convert_to_tensor(text, tf.string if isinstance(text, (list, tuple)) and not text else None)
+        try:
+            # An empty list has no dtype of its own.
+            text = tf.convert_to_tensor(text, tf.string if isinstance(text, (list, tuple)) and not text else None)
+        except (TypeError, ValueError):
+            # What TensorFlow says of it may quote the texts.
+            reason = ", which holds something else or lists of several lengths"
+            items = text if isinstance(text, (list, tuple, np.ndarray)) else [text]
+            if any("\ud800" <= c <= "\udfff" for item in items if isinstance(item, str) for c in item):
+                reason = ", which holds a lone surrogate. Replace them: text.encode('utf-8', 'replace')"
+            elif items is not text:
+                reason = ""
+            raise ValueError(
+                "Texts are expected as a str, or a list, an array or a tensor of str. "
+                f"Received: text of type {type(text).__name__}{reason}."
+            ) from None
     if text.dtype != tf.string:
         raise ValueError(f"Texts are expected to be strings. Received: text of dtype={text.dtype.name!r}.")
     if isinstance(text, tf.RaggedTensor):
@@ -567,31 +703,37 @@ def _as_strings(text: Any) -> tf.Tensor | tf.RaggedTensor:
     return text
 
 
-def _check_vocabulary(vocabulary: list[str]) -> None:
-    others = [token for token in vocabulary if not isinstance(token, str)]
-    if others:
+def _check_special_tokens(names: Mapping[str, str] | None) -> dict[str, str]:
+    received = {} if names is None else names
+    if (
+        not isinstance(received, Mapping)
+        or set(received) - set(SPECIAL_TOKENS)
+        or not all(isinstance(token, str) and token.split() == [token] for token in received.values())
+    ):
         raise ValueError(
-            "`vocabulary` is expected to be a path or a list of str. "
-            f"Received: vocabulary with {len(others)} other items, the first of them {others[0]!r}."
+            f"`special_tokens` is expected to give some of {', '.join(SPECIAL_TOKENS)} another name, a str without "
+            f"white space. Received: special_tokens={names!r}."
         )
-    missing = [token for token in SPECIAL_TOKENS.values() if token not in vocabulary and token != "[MASK]"]
-    if missing:
+    return {**SPECIAL_TOKENS, **received}
+
+
+def _check_added_tokens(tokens: Iterable[Any] | None, special_tokens: dict[str, str]) -> list[AddedToken]:
+    if isinstance(tokens, (str, bytes, Mapping)) or not isinstance(tokens, (Iterable, type(None))):
         raise ValueError(
-            f"A BERT vocabulary is expected to hold [PAD], [UNK], [CLS] and [SEP]. Received: vocabulary of "
-            f"{len(vocabulary)} tokens without {', '.join(missing)}."
+            f"`added_tokens` is expected to be a list of tokens. Received: added_tokens={tokens!r}. Put it into a list."
         )
-    repeated = [token for token, count in Counter(vocabulary).items() if count > 1]
-    if repeated:
+    tokens = [AddedToken.from_value(token) for token in tokens or ()]
+    contents = [token.content for token in tokens]
+    own = set(contents) & set(special_tokens.values())
+    if own:
         raise ValueError(
-            "A vocabulary is expected to hold each token once. "
-            f"Received: vocabulary with {len(repeated)} repeated tokens, the first of them {repeated[0]!r}."
+            f"Added tokens are expected beside the model's own special tokens. Received: {', '.join(sorted(own))} "
+            "among the added tokens. To find the model's own in texts use special_tokens_in_text=True."
         )
-    long = [token for token in vocabulary if len(token.removeprefix("##").encode()) > 256]
-    if long:
-        raise ValueError(
-            "A token is expected to have at most 256 bytes of UTF-8. "
-            f"Received: vocabulary with {len(long)} longer tokens, the first of them {long[0]!r}."
-        )
+    if len(set(contents)) != len(contents):
+        repeated = next(content for content in contents if contents.count(content) > 1)
+        raise ValueError(f"Each added token is expected once. Received: {repeated!r} twice.")
+    return tokens
 
 
 def _check_flag(name: str, value: Any, optional: bool = False) -> None:

@@ -1,14 +1,18 @@
-"""Reads what a checkpoint says about its tokenizer."""
+"""Reads what a checkpoint says about its tokenizer, and refuses what `BertTokenizer` would not do in the same way."""
 
 import glob
-import json
 import os
 import pathlib
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
+from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
+from keras_bert_layers.checkpoints.json_file import read_json_object, read_text
 from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint, missing_files_error
+from keras_bert_layers.text.added_token import AddedToken
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -18,19 +22,34 @@ SPECIAL_TOKENS = {
     "mask_token": "[MASK]",
 }
 
-# Classes of transformers that split text as BERT does. `None` and the generic class say nothing against it.
+# The largest vocabulary of a BERT is LaBSE's, with 501,153 tokens; beyond this one building takes minutes.
+MOST_TOKENS = 1_000_000
+
+# Classes of transformers that split text as BERT does, and the generic ones, which do what `tokenizer.json` says.
+_GENERIC_TOKENIZERS = {"PreTrainedTokenizer", "TokenizersBackend"}
 _BERT_TOKENIZERS = {
     f"{name}Tokenizer"
-    for name in ("Bert", "DistilBert", "Electra", "MobileBert", "ConvBert", "LayoutLM", "SqueezeBert", "Lxmert", "DPR")
-} | {"PreTrainedTokenizer", "TokenizersBackend"}
+    for name in (
+        *("Bert", "DistilBert", "Electra", "MobileBert", "ConvBert", "LayoutLM", "SqueezeBert", "Lxmert"),
+        *("DPR", "DPRQuestionEncoder", "DPRContextEncoder", "DPRReader", "RetriBert"),
+    )
+}
+# The model types for which transformers takes one of these classes where no file names one.
+_BERT_MODEL_TYPES = {
+    *("bert", "distilbert", "electra", "mobilebert", "convbert", "layoutlm", "squeezebert", "lxmert", "dpr"),
+    *("ernie", "megatron-bert", "nezha", "qdqbert", "retribert", "visual_bert"),
+}
+_SPLIT_OUTSIDE = "Tokenise with transformers, and give the encoder the ids."
 
 
 def read_tokenizer_settings(source: Any, **download: Any) -> dict[str, Any]:
     """Return the vocabulary and the settings of a checkpoint's tokenizer.
 
-    Hugging Face's `tokenizer_config.json` decides, with the defaults that transformers' `BertTokenizerFast` has. Where
-    there is none, `tokenizer.json` does; and where there is neither, as beside the checkpoints that Google released, a
-    vocabulary in which no token has a capital letter is an uncased one. A TF Hub encoder says it itself.
+    `config.json`, `tokenizer_config.json`, `tokenizer.json`, `special_tokens_map.json` and `added_tokens.json` are all
+    read, as `BertTokenizerFast` of transformers reads them; where they contradict each other, none of them is guessed
+    to be right. On case and accents `tokenizer_config.json` decides, with that class's defaults. Where there is none,
+    `tokenizer.json` does; and where there is neither, as beside the checkpoints that Google released, a vocabulary in
+    which no token has a capital letter is an uncased one. A TF Hub encoder says it itself.
 
     Args:
         source: A directory or Hugging Face repository id with a `vocab.txt` or `tokenizer.json`, or a TF Hub encoder:
@@ -38,17 +57,17 @@ def read_tokenizer_settings(source: Any, **download: Any) -> dict[str, Any]:
         **download: `revision`, `cache_dir`, `token`, `local_files_only`, for `find_checkpoint`.
 
     Returns:
-        A dict with `vocabulary` (list of str), `lowercase`, `strip_accents` and `tokenize_chinese_chars`.
+        A dict of arguments of `BertTokenizer`, among them `vocabulary` as a list of str.
 
     Raises:
         FileNotFoundError: If there is no vocabulary.
-        ValueError: If the tokenizer is no BERT tokenizer, or has special or added tokens that a BERT tokenizer lacks.
+        ValueError: If the tokenizer does what `BertTokenizer` does not, or a file is damaged or contradicts another.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     _ = pathlib.Path(directory, "vocab.txt").write_text("[UNK]\\nword\\n")
+    ...     _ = pathlib.Path(directory, "vocab.txt").write_text("[PAD]\\n[UNK]\\n[CLS]\\n[SEP]\\nword\\n")
     ...     read_tokenizer_settings(directory)["vocabulary"]
-    ['[UNK]', 'word']
+    ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'word']
     """
     if hasattr(source, "vocab_file"):
         if not hasattr(source, "do_lower_case"):
@@ -72,11 +91,11 @@ def read_vocabulary(path: str | os.PathLike) -> list[str]:
         path: Path of the file, UTF-8.
 
     Returns:
-        The list of tokens. Empty lines at the end are left out.
+        The list of tokens, empty lines inside included. Those at the end are left out.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not UTF-8.
+        ValueError: If the file is damaged, not UTF-8, or has over `MOST_TOKENS` lines.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -85,22 +104,87 @@ def read_vocabulary(path: str | os.PathLike) -> list[str]:
     ...     read_vocabulary(path)
     ['[PAD]', '[UNK]']
     """
-    if not os.path.isfile(path):
+    if not os.path.exists(path) or os.path.isdir(path):
         raise FileNotFoundError(
             f"A vocabulary file with one token a line is expected. Received: vocabulary={os.fspath(path)!r}, and there "
             "is no such file. For a checkpoint's directory or repository id use `from_pretrained`."
         )
-    try:
-        # Only line feeds end a line: vocabularies hold tokens such as U+2028, which `str.splitlines` would split at.
-        with open(path, encoding="utf-8") as file:
-            tokens = [line.rstrip("\n") for line in file]
-    except UnicodeDecodeError as error:
+    # As transformers reads it, which opens it as text; `str.splitlines` would split at tokens such as U+2028.
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+    _check_number_of_tokens(text.count("\n") + 1, os.fspath(path))
+    return text.split("\n")
+
+
+def replace_added_tokens(settings: dict[str, Any], added_tokens: Iterable[Any] | None) -> None:
+    """Put other added tokens in the place of those that a checkpoint lists, whose ids stay.
+
+    Args:
+        settings: What `read_tokenizer_settings` returned; it is changed.
+        added_tokens: The tokens, or None to change nothing.
+
+    >>> settings = {"vocabulary": ["word"], "added_tokens": [AddedToken("[E11]")]}
+    >>> replace_added_tokens(settings, [])
+    >>> settings
+    {'vocabulary': ['word', '[E11]'], 'added_tokens': []}
+    """
+    if added_tokens is not None:
+        vocabulary = settings["vocabulary"]
+        listed = (token.content for token in settings.get("added_tokens", ()))
+        settings["vocabulary"] = vocabulary + [content for content in listed if content not in vocabulary]
+        settings["added_tokens"] = added_tokens
+
+
+def check_vocabulary(vocabulary: list[str], special_tokens: dict[str, str], where: str) -> None:
+    """Refuse what is no vocabulary of a BERT.
+
+    Args:
+        vocabulary: The tokens.
+        special_tokens: The names of the special tokens, under the keys of `SPECIAL_TOKENS`.
+        where: What the message calls it: the file's name.
+
+    Raises:
+        ValueError: If it lacks a special token or holds what is no token.
+
+    >>> check_vocabulary(["[PAD]", "[UNK]", "[CLS]"], SPECIAL_TOKENS, "vocab.txt")
+    Traceback (most recent call last):
+    ValueError: vocab.txt is expected to hold [PAD], [UNK], [CLS] and [SEP]. Received: vocabulary of 3 tokens ...
+    """
+    _check_number_of_tokens(len(vocabulary), where)
+    others = [token for token in vocabulary if not isinstance(token, str)]
+    if others:
         raise ValueError(
-            f"A vocabulary file is expected to be UTF-8. Received: vocabulary={os.fspath(path)!r}, {error}."
-        ) from error
-    while tokens and not tokens[-1]:
-        tokens.pop()
-    return tokens
+            f"{where} is expected to be a list of str. "
+            f"Received: vocabulary with {len(others)} other items, the first of them {others[0]!r}."
+        )
+    required = [token for name, token in special_tokens.items() if name != "mask_token"]
+    known = set(vocabulary)
+    missing = [token for token in required if token not in known]
+    if missing:
+        raise ValueError(
+            f"{where} is expected to hold {', '.join(required[:-1])} and {required[-1]}. Received: vocabulary of "
+            f"{len(vocabulary)} tokens without {', '.join(missing)}. If they have other names, say them: "
+            'special_tokens={"cls_token": "<s>"}, or a special_tokens_map.json beside the checkpoint.'
+        )
+    surrogates = [token for token in vocabulary if not token.isascii() and any("\ud800" <= c < "\ue000" for c in token)]
+    if surrogates:
+        raise ValueError(
+            f"{where} is expected to hold tokens that UTF-8 can. "
+            f"Received: vocabulary with lone surrogates, the first in {surrogates[0]!r}."
+        )
+    long = [token for token in vocabulary if len(token) > 64 and len(token.removeprefix("##").encode()) > 256]
+    if long:
+        raise ValueError(
+            f"{where} is expected to hold tokens of at most 256 bytes of UTF-8. "
+            f"Received: vocabulary with {len(long)} longer tokens, the first of them {long[0][:300]!r}."
+        )
+
+
+def _check_number_of_tokens(count: int, where: str) -> None:
+    if count > MOST_TOKENS:
+        raise ValueError(
+            f"{where} is expected to hold at most {MOST_TOKENS:,} tokens. Received: vocabulary of {count:,} tokens. "
+            "Take the vocabulary that belongs to the weights."
+        )
 
 
 def _read_tfhub_settings(directory: pathlib.Path) -> dict[str, Any]:
@@ -119,92 +203,368 @@ def _read_tfhub_settings(directory: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_huggingface_settings(directory: pathlib.Path) -> dict[str, Any]:
-    config = _read_json(directory / "tokenizer_config.json")
-    _check_tokenizer(directory / "tokenizer_config.json", config)
-    _check_special_tokens(directory / "special_tokens_map.json", _read_json(directory / "special_tokens_map.json"))
-    fast = _read_json(directory / "tokenizer.json")
-    if (directory / "vocab.txt").exists():
-        vocabulary = read_vocabulary(directory / "vocab.txt")
-    elif fast:
-        vocabulary = _vocabulary_of_fast_tokenizer(directory / "tokenizer.json", fast)
+    files = _Files(directory)
+    class_name = _tokenizer_class(files)
+    special_tokens = _special_tokens(files)
+    _check_sides(files)
+    vocabulary_path, fast_path = directory / "vocab.txt", files.path("tokenizer.json")
+    fast = files["tokenizer.json"]
+    lines = read_vocabulary(vocabulary_path) if os.path.lexists(vocabulary_path) else None
+    has_fast = "tokenizer.json" in files
+    if has_fast and lines and fast.get("normalizer") is None and class_name not in _GENERIC_TOKENIZERS:
+        # transformers cannot load such a file as the class that the checkpoint names, and falls back in the same way.
+        warnings.warn(
+            f"{fast_path} has no normalizer, and so is not the tokenizer of a BERT. {vocabulary_path} is used alone.",
+            stacklevel=4,
+        )
+        has_fast, fast = False, {}
+    if has_fast:
+        _check_fast_tokenizer(files, special_tokens)
+        ids = _fast_ids(files)
+        vocabulary = _fast_vocabulary(fast_path, ids) if lines is None else lines
+        if lines is not None:
+            _check_same_ids(vocabulary_path, lines, fast_path, ids, files)
+    elif lines is not None:
+        vocabulary = lines
     else:
         raise missing_files_error(f"The directory {directory}", ("vocab.txt", "tokenizer.json"), os.listdir(directory))
-    _check_added_tokens(directory, config, fast, vocabulary)
-
-    settings: dict[str, Any] = {"vocabulary": vocabulary}
-    normalizer = fast.get("normalizer") or {}
-    if "do_lower_case" in config or (config and not normalizer):
-        settings["lowercase"] = config.get("do_lower_case", True)
-        settings["strip_accents"] = config.get("strip_accents")
-        settings["tokenize_chinese_chars"] = config.get("tokenize_chinese_chars", True)
-    elif normalizer:
-        settings["lowercase"] = normalizer.get("lowercase", True)
-        settings["strip_accents"] = normalizer.get("strip_accents")
-        settings["tokenize_chinese_chars"] = normalizer.get("handle_chinese_chars", True)
-    else:
-        words = (token for token in vocabulary if not token.startswith("["))
-        settings["lowercase"] = all(word == word.lower() for word in words)
-    return settings
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    path = fast_path if lines is None else vocabulary_path
+    added_tokens, appended = _added_tokens(files, fast, vocabulary, special_tokens)
+    # The model's own are no added tokens here; they stand in the vocabulary, with those before them.
+    own = [number for number, content in enumerate(appended, 1) if content in special_tokens.values()]
+    vocabulary, appended = vocabulary + appended[: max(own, default=0)], appended[max(own, default=0) :]
+    check_vocabulary(vocabulary, special_tokens, str(path))
+    _compare_with_embeddings(files, len(vocabulary) + len(appended), path)
+    order = {content: number for number, content in enumerate(appended)}
+    added_tokens.sort(key=lambda token: order.get(token.content, -1))
+    return {
+        "vocabulary": vocabulary,
+        **_normalization(files, fast, class_name, vocabulary),
+        "added_tokens": added_tokens,
+        "special_tokens": special_tokens,
+    }
 
 
-def _check_tokenizer(path: pathlib.Path, config: dict[str, Any]) -> None:
-    name = config.get("tokenizer_class")
-    if name is not None and name.removesuffix("Fast") not in _BERT_TOKENIZERS:
+class _Files:
+    """The JSON files of a checkpoint; those that are not there are empty."""
+
+    def __init__(self, directory: pathlib.Path):
+        self.directory = directory
+        names = (*CONFIG_FILES, *(name for name in TOKENIZER_FILES.optional if name not in CONFIG_FILES))
+        # `lexists`: a link that leads nowhere is damage, too.
+        self.contents = {
+            name: read_json_object(directory / name) for name in names if os.path.lexists(directory / name)
+        }
+
+    def path(self, name: str) -> pathlib.Path:
+        return self.directory / name
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.contents
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        return self.contents.get(name, {})
+
+    @property
+    def config(self) -> str:
+        """The name of the file that says what the model is."""
+        return next((name for name in CONFIG_FILES if name in self), CONFIG_FILES[0])
+
+    def get(self, name: str, key: str, kind: type, default: Any = None, null: bool = False) -> Any:
+        """Return a value of a file, of the type that it has to have; `null` allows null for the default."""
+        return _typed(self.path(name), self[name], key, kind, default, null)
+
+
+def _typed(path: pathlib.Path, values: dict[str, Any], key: str, kind: type, default: Any, null: bool) -> Any:
+    value = values.get(key, default)
+    if key not in values or (null and value is None):
+        return default
+    # JSON's true is no number.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        expected = {dict: "an object", list: "a list", str: "a string", int: "a whole number", bool: "true or false"}
         raise ValueError(
-            f"A tokenizer that splits text as BERT's does is expected. Received: tokenizer_class={name!r} in {path}. "
-            "Tokenise with transformers, and give the encoder the ids."
+            f"{path} is expected to have {expected[kind]} as `{key}`. "
+            f"Received: {key} of type {type(value).__name__}. Copy or download the file again."
         )
-    _check_special_tokens(path, config)
+    return value
 
 
-def _check_special_tokens(path: pathlib.Path, config: dict[str, Any]) -> None:
-    for name, expected in SPECIAL_TOKENS.items():
-        received = config.get(name, expected)
-        if isinstance(received, dict):
-            received = received.get("content")
-        if received not in (expected, None):
-            raise ValueError(f"BERT's special token {expected} is expected. Received: {name}={received!r} in {path}.")
+def _tokenizer_class(files: _Files) -> str:
+    """Return the name of transformers' class, without "Fast", that the checkpoint is loaded as."""
+    named = []
+    for name in ("tokenizer_config.json", files.config):
+        class_name = files.get(name, "tokenizer_class", str, null=True)
+        if class_name is not None:
+            named.append(class_name.removesuffix("Fast"))
+            if named[-1] not in _BERT_TOKENIZERS | _GENERIC_TOKENIZERS:
+                raise ValueError(
+                    "A tokenizer that splits text as BERT's does is expected. "
+                    f"Received: tokenizer_class={class_name!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
+                )
+        for key, expected in (("word_tokenizer_type", "basic"), ("subword_tokenizer_type", "wordpiece")):
+            received = files[name].get(key)
+            if received not in (None, expected):
+                raise ValueError(
+                    f"A tokenizer that splits text as BERT's does is expected, with {key}={expected!r} if any. "
+                    f"Received: {key}={received!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
+                )
+    model_type = files.get(files.config, "model_type", str, null=True)
+    if not named and model_type is not None and model_type not in _BERT_MODEL_TYPES:
+        raise ValueError(
+            "A model whose tokenizer splits text as BERT's does is expected. Received: "
+            f"model_type={model_type!r} in {files.path(files.config)}, and no tokenizer_class. {_SPLIT_OUTSIDE}"
+        )
+    return named[0] if named else "BertTokenizer"
 
 
-def _vocabulary_of_fast_tokenizer(path: pathlib.Path, fast: dict[str, Any]) -> list[str]:
-    model = fast.get("model", {})
-    normalizer = (fast.get("normalizer") or {}).get("type")
-    if (
+def _content(path: pathlib.Path, key: str, value: Any) -> str | None:
+    """Return the text of a special token, which stands in the files as such or as an object."""
+    content = value.get("content") if isinstance(value, dict) else value
+    if value is not None and not isinstance(content, str):
+        raise ValueError(
+            f"{path} is expected to have a string as `{key}`. Received: {key} of type {type(value).__name__}. "
+            "Copy or download the file again."
+        )
+    return content
+
+
+def _special_tokens(files: _Files) -> dict[str, str]:
+    names = dict(SPECIAL_TOKENS)
+    for key in SPECIAL_TOKENS:
+        said = {}
+        for name in ("tokenizer_config.json", "special_tokens_map.json"):
+            token = _content(files.path(name), key, files[name].get(key))
+            if token is not None:
+                said[name] = token
+        if len(set(said.values())) > 1:
+            raise ValueError(
+                f"One `{key}` is expected. Received: "
+                + " and ".join(f"{key}={token!r} in {files.path(name)}" for name, token in said.items())
+                + ". Take both files from one checkpoint."
+            )
+        names[key] = next(iter(said.values()), names[key])
+    return names
+
+
+def _check_sides(files: _Files) -> None:
+    config, fast = files["tokenizer_config.json"], files["tokenizer.json"]
+    said = [("tokenizer_config.json", key, config.get(key)) for key in ("padding_side", "truncation_side")]
+    for key in ("padding", "truncation"):
+        part = files.get("tokenizer.json", key, dict, {}, null=True) if fast else {}
+        said.append(("tokenizer.json", f"{key}.direction", part.get("direction")))
+    for name, key, side in said:
+        if side is not None and str(side).lower() != "right":
+            raise ValueError(
+                "A tokenizer that pads and cuts on the right is expected. "
+                f"Received: {key}={side!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
+            )
+
+
+def _check_fast_tokenizer(files: _Files, special_tokens: dict[str, str]) -> None:
+    """Refuse a `tokenizer.json` that gives other ids than BERT's."""
+    path = files.path("tokenizer.json")
+    parts = ("model", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+    found = {part: files.get("tokenizer.json", part, dict, {}, null=True) for part in parts}
+    cls, sep = special_tokens["cls_token"], special_tokens["sep_token"]
+    model = found["model"]
+    expected = {
         # Files of old versions do not name the model; only word pieces have a limit on a word's length.
-        model.get("type", "WordPiece") != "WordPiece"
-        or model.get("max_input_chars_per_word") != 100
-        or model.get("continuing_subword_prefix", "##") != "##"
-        or normalizer != "BertNormalizer"
-    ):
+        "model": (
+            model.get("type", "WordPiece") == "WordPiece"
+            and model.get("max_input_chars_per_word") == 100
+            and model.get("continuing_subword_prefix", "##") == "##"
+            and model.get("unk_token", special_tokens["unk_token"]) == special_tokens["unk_token"]
+        ),
+        "normalizer": (
+            found["normalizer"].get("type") == "BertNormalizer" and found["normalizer"].get("clean_text", True) is True
+        ),
+        "pre_tokenizer": found["pre_tokenizer"].get("type") == "BertPreTokenizer",
+        "post_processor": _puts_between(found["post_processor"], cls, sep),
+        "decoder": found["decoder"].get("type") == "WordPiece" and found["decoder"].get("prefix", "##") == "##",
+    }
+    wrong = [part for part, is_bert in expected.items() if not is_bert]
+    if wrong:
+        shown = {part: {k: v for k, v in found[part].items() if k != "vocab"} or None for part in wrong}
         raise ValueError(
-            "A `tokenizer.json` with BERT's normalizer and word pieces of at most 100 characters is expected. "
-            f"Received: normalizer={normalizer!r} and model={ {k: v for k, v in model.items() if k != 'vocab'} } in "
-            f"{path}. Tokenise with transformers, and give the encoder the ids."
+            "A `tokenizer.json` that does what BERT's tokenizer does is expected: words of at most 100 characters "
+            f"with unk_token={special_tokens['unk_token']!r}, BertNormalizer with clean_text, BertPreTokenizer, and "
+            f"{cls} and {sep} around the text. Received: "
+            f"{', '.join(f'{part}={content}' for part, content in shown.items())} in {path}. {_SPLIT_OUTSIDE}"
         )
-    ids = model["vocab"]
+
+
+def _puts_between(processor: dict[str, Any], cls: str, sep: str) -> bool:
+    """Say whether a post-processor makes `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, the second text of type 1."""
+    if processor.get("type") == "BertProcessing":
+        ends = [processor.get("cls"), processor.get("sep")]
+        return [end[:1] if isinstance(end, list) else None for end in ends] == [[cls], [sep]]
+
+    def template(*pieces: tuple[str, str, int]) -> list[dict[str, Any]]:
+        return [{kind: {"id": name, "type_id": type_id}} for kind, name, type_id in pieces]
+
+    first = (("SpecialToken", cls, 0), ("Sequence", "A", 0), ("SpecialToken", sep, 0))
+    second = (("Sequence", "B", 1), ("SpecialToken", sep, 1))
+    return (
+        processor.get("type") == "TemplateProcessing"
+        and processor.get("single") == template(*first)
+        and processor.get("pair") == template(*first, *second)
+    )
+
+
+def _fast_ids(files: _Files) -> dict[str, int]:
+    path = files.path("tokenizer.json")
+    ids = _typed(path, files["tokenizer.json"]["model"], "vocab", dict, {}, null=False)
+    if not all(isinstance(number, int) and not isinstance(number, bool) for number in ids.values()):
+        raise ValueError(
+            f"{path} is expected to have a whole number for each token of `vocab`. Received: something else. "
+            "Copy or download the file again."
+        )
+    return ids
+
+
+def _fast_vocabulary(path: pathlib.Path, ids: dict[str, int]) -> list[str]:
     if sorted(ids.values()) != list(range(len(ids))):
-        raise ValueError(f"Ids from 0 on, without gaps, are expected. Received: {len(ids)} other ids in {path}.")
+        raise ValueError(
+            f"Ids from 0 on, without gaps, are expected. Received: {len(ids)} other ids in {path}. "
+            "Put the vocab.txt of the checkpoint beside it."
+        )
     return sorted(ids, key=ids.__getitem__)
 
 
-def _check_added_tokens(
-    directory: pathlib.Path, config: dict[str, Any], fast: dict[str, Any], vocabulary: list[str]
+def _check_same_ids(
+    vocabulary_path: pathlib.Path, lines: list[str], fast_path: pathlib.Path, ids: dict[str, int], files: _Files
 ) -> None:
-    """Refuse tokens that the reference would look for in the text before it splits it."""
-    listed = [*config.get("added_tokens_decoder", {}).values(), *fast.get("added_tokens", [])]
-    added = {token["content"] for token in listed if not token.get("special")}
-    added |= {token["content"] for token in listed if token["content"] not in vocabulary}
-    added |= set(_read_json(directory / "added_tokens.json")) - set(vocabulary)
-    if added:
+    # Of a repeated line the last counts; nobody finds an empty token.
+    numbers = {token: number for number, token in enumerate(lines) if token}
+    added = {
+        token["content"]: token.get("id")
+        for token in files.get("tokenizer.json", "added_tokens", list, [])
+        if isinstance(token, dict) and isinstance(token.get("content"), str)
+    }
+    for token in numbers.keys() | ids.keys():
+        first, second = numbers.get(token), ids.get(token, added.get(token))
+        if token and first != second:
+            raise ValueError(
+                "The same ids are expected in both files. "
+                f"Received: {token!r} with the id {first} in {vocabulary_path} and {second} in {fast_path}. "
+                "Take both files from one checkpoint; transformers believes tokenizer.json."
+            )
+
+
+def _added_tokens(
+    files: _Files, fast: dict[str, Any], vocabulary: list[str], special_tokens: dict[str, str]
+) -> tuple[list[AddedToken], list[str]]:
+    """Return the tokens that are looked for in texts, and those that stand behind the vocabulary."""
+    numbers = {token: number for number, token in enumerate(vocabulary)}
+    tokens: dict[str, AddedToken] = {}
+    ids: dict[str, int] = {}
+
+    def note(path: pathlib.Path, value: Any, number: Any) -> None:
+        try:
+            if isinstance(value, str):
+                raise ValueError(f"Each is expected to be an object. Received: {value!r}.")
+            token = AddedToken.from_value(value)
+        except ValueError as error:
+            raise ValueError(f"The added tokens in {path} cannot be used. {error}") from error
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ValueError(
+                f"{path} is expected to have a whole number as the id of each added token. "
+                f"Received: {number!r} for {token.content!r}. Copy or download the file again."
+            )
+        if tokens.setdefault(token.content, token) != token and token.content not in special_tokens.values():
+            raise ValueError(
+                "The same is expected of an added token in all files. "
+                f"Received: {tokens[token.content]} and, in {path}, {token}. Take all files from one checkpoint."
+            )
+        if ids.setdefault(token.content, number) != number:
+            raise ValueError(
+                f"One id is expected for each added token. Received: {ids[token.content]} and, in {path}, {number} for "
+                f"{token.content!r}. Take all files from one checkpoint."
+            )
+
+    config_path, fast_path = files.path("tokenizer_config.json"), files.path("tokenizer.json")
+    for value in files.get("tokenizer.json", "added_tokens", list, []) if fast else []:
+        number = value.get("id") if isinstance(value, dict) else None
+        note(fast_path, {k: v for k, v in value.items() if k != "id"} if isinstance(value, dict) else value, number)
+    for key, value in files.get("tokenizer_config.json", "added_tokens_decoder", dict, {}).items():
+        if isinstance(value, dict):
+            value = {k: v for k, v in value.items() if k != "__type"}
+        note(config_path, value, int(key) if key.isascii() and key.isdigit() and len(key) < 10 else key)
+    named = _named_special_tokens(files)
+    for content, number in files["added_tokens.json"].items():
+        is_special = content in named or content in special_tokens.values()
+        value = tokens.get(content) or {"content": content, "special": is_special}
+        note(files.path("added_tokens.json"), value, number)
+    without_id = [content for content in named if content not in tokens and content not in special_tokens.values()]
+    tokens |= {content: AddedToken(content, special=True) for content in without_id}
+
+    _check_ids(files, ids, numbers, len(vocabulary))
+    behind = sorted((number, content) for content, number in ids.items() if content not in numbers)
+    appended = [content for _, content in behind]
+    unknown = [content for content in without_id if content not in numbers]
+    # transformers would first give ids to special tokens that are missing, and counts repeated lines once.
+    missing = set(special_tokens.values()) - set(vocabulary) - set(appended)
+    if unknown and (missing or len(numbers) != len(vocabulary)):
         raise ValueError(
-            "A tokenizer whose tokens are all in its vocabulary is expected. "
-            f"Received: added tokens {sorted(added)} in {directory}. Write them into `vocab.txt`, in place of "
-            "[unused] tokens, to have them treated as word pieces."
+            f"An id is expected for each added token. Received: {', '.join(unknown)} in {files.directory} without one. "
+            "Add them to its added_tokens.json, each with its id."
         )
+    own = set(special_tokens.values())
+    return [token for content, token in tokens.items() if content not in own], appended + unknown
+
+
+def _named_special_tokens(files: _Files) -> list[str]:
+    """Return what the files name as special tokens beside those of a BERT."""
+    named: list[str | None] = []
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        path = files.path(name)
+        for key in ("bos_token", "eos_token"):
+            named.append(_content(path, key, files[name].get(key)))
+        extra = files.get(name, "extra_special_tokens", dict, {}, null=True)
+        more = [*files.get(name, "additional_special_tokens", list, [], null=True), *extra.values()]
+        named += [_content(path, "additional_special_tokens", value) for value in more]
+    return list(dict.fromkeys(token for token in named if token is not None))
+
+
+def _check_ids(files: _Files, ids: dict[str, int], numbers: dict[str, int], size: int) -> None:
+    """Refuse ids that are not those which transformers gives: the vocabulary's own, or the next ones behind it."""
+    behind = sorted((number, content) for content, number in ids.items() if content not in numbers)
+    expected = numbers | {content: size + place for place, (_, content) in enumerate(behind)}
+    wrong = next((content for content, number in ids.items() if number != expected[content]), None)
+    if wrong is not None:
+        raise ValueError(
+            "Added tokens are expected to have the ids of the vocabulary, or the next ones behind its "
+            f"{size} tokens. Received: the id {ids[wrong]} for {wrong!r} in {files.directory}, where {expected[wrong]} "
+            f"is expected, in one of {', '.join(sorted(files.contents))}. Take all files from one checkpoint."
+        )
+
+
+def _compare_with_embeddings(files: _Files, count: int, path: pathlib.Path) -> None:
+    rows = files.get(files.config, "vocab_size", int, null=True)
+    if rows is not None and count > rows:
+        # No error: checkpoints in use have such vocabularies, and texts without those tokens are right.
+        warnings.warn(
+            f"{path} is expected to have at most as many tokens as there are rows of embeddings. Received: {count} "
+            f"tokens, and vocab_size={rows} in {files.path(files.config)}. A text with a token from id {rows} on fails "
+            "in the encoder.",
+            stacklevel=5,
+        )
+
+
+def _normalization(
+    files: _Files, fast: dict[str, Any], class_name: str, vocabulary: Iterable[str]
+) -> dict[str, bool | None]:
+    name = "tokenizer_config.json"
+    normalizer = fast.get("normalizer")
+    if normalizer and (class_name in _GENERIC_TOKENIZERS or name not in files):
+        path = files.path("tokenizer.json")
+        values = [_typed(path, normalizer, "lowercase", bool, True, null=False)]
+        values.append(_typed(path, normalizer, "strip_accents", bool, None, null=True))
+        values.append(_typed(path, normalizer, "handle_chinese_chars", bool, True, null=False))
+    elif name in files:
+        values = [files.get(name, "do_lower_case", bool, True), files.get(name, "strip_accents", bool, None, null=True)]
+        values.append(files.get(name, "tokenize_chinese_chars", bool, True))
+    else:
+        words = (token for token in vocabulary if not token.startswith("["))
+        values = [all(word == word.lower() for word in words), None, True]
+    return dict(zip(("lowercase", "strip_accents", "tokenize_chinese_chars"), values, strict=True))

@@ -7,6 +7,7 @@ memory that tf.text's `FastBertNormalize` kernel reads: the kernel walks a trie 
 and it is only the trie shipped with tf.text that is not BERT's.
 """
 
+import functools
 import os
 from collections.abc import Iterable
 
@@ -23,7 +24,11 @@ _LENGTH_BITS = 6
 
 
 def normalization_table(
-    lowercase: bool, strip_accents: bool, tokenize_chinese_chars: bool, kept: tuple[str, ...] = ()
+    lowercase: bool,
+    strip_accents: bool,
+    tokenize_chinese_chars: bool,
+    kept: tuple[str, ...] = (),
+    split_punctuation: bool = True,
 ) -> dict[str, str]:
     """Return what BERT's normalisation makes of every character that it changes.
 
@@ -36,6 +41,8 @@ def normalization_table(
         strip_accents: Whether characters are decomposed and their non-spacing marks dropped.
         tokenize_chinese_chars: Whether each Chinese character is a word of its own.
         kept: Characters that become words of their own, whatever the reference does to them.
+        split_punctuation: False leaves out what `BertPreTokenizer` does, and with it the spaces around `kept`;
+            `punctuation_table` does it then.
 
     Returns:
         A dict of single characters to strings; a character that is absent stays as it is.
@@ -55,12 +62,49 @@ def normalization_table(
         strings = arrays[f"{name}_strings"].tobytes().decode().split("\n")
         chinese_ranges = arrays["chinese_ranges"].tolist()
     table = dict(zip(map(chr, code_points.tolist()), strings, strict=True))
+    if not split_punctuation:
+        table = {c: string.replace(" ", "") if string.strip() else string for c, string in table.items()}
     if tokenize_chinese_chars:
         for start, end in chinese_ranges:
             for character in map(chr, range(start, end)):
                 table[character] = f" {table.get(character, character)} "
-    table.update({character: f" {character} " for character in kept})
+    table.update({character: f" {character} " if split_punctuation else character for character in kept})
     return table
+
+
+def punctuation_table(kept: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return what `BertPreTokenizer` does to text that is normalised: punctuation comes out between two spaces.
+
+    Args:
+        kept: More characters that become words of their own.
+
+    >>> punctuation_table()["?"]
+    ' ? '
+    """
+    table = normalization_table(lowercase=False, strip_accents=False, tokenize_chinese_chars=False)
+    return {c: f" {c} " for c in [*(c for c, string in table.items() if string == f" {c} "), *kept]}
+
+
+@functools.cache
+def space_bounds() -> list[int]:
+    """Return the code points at which ranges of white space start and end, in turns, for `AddedToken`.
+
+    >>> space_bounds()[:4]
+    [9, 14, 32, 33]
+    """
+    with np.load(TABLE_PATH) as arrays:
+        return arrays["space_bounds"].tolist()
+
+
+@functools.cache
+def word_bounds() -> list[int]:
+    """Return the code points at which ranges of characters of words start and end, in turns, for `AddedToken`.
+
+    >>> word_bounds()[:4]
+    [48, 58, 65, 91]
+    """
+    with np.load(TABLE_PATH) as arrays:
+        return arrays["word_bounds"].tolist()
 
 
 def reordered_marks() -> dict[str, int]:

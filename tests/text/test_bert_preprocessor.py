@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import keras_bert_layers as kbl
+from keras_bert_layers.text.added_token import AddedToken
 from keras_bert_layers.text.packing import kept_lengths
 from tests.native.saved_model_runner import SavedModelRunner
 from tests.text.test_bert_tokenizer import ALLOWED_OPS, op_types
@@ -130,6 +131,8 @@ def test_get_config_holds_every_argument(vocabulary):
         "return_offsets": "bytes",
         "return_word_ids": True,
         "long_documents": True,
+        "added_tokens": [AddedToken("[E]", lstrip=True, special=True).__dict__],
+        "special_tokens": {"mask_token": "film"},
     }
     assert set(arguments) == set(inspect.signature(kbl.BertPreprocessor).parameters) - {"kwargs"}
     preprocessor = kbl.BertPreprocessor(**arguments, name="ids")

@@ -12,8 +12,15 @@ import pytest
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from keras_bert_layers.text.added_token import AddedToken
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
-from keras_bert_layers.text.unicode_normalization import build_normalizer_model, normalization_table
+from keras_bert_layers.text.tokenizer_settings import SPECIAL_TOKENS
+from keras_bert_layers.text.unicode_normalization import (
+    build_normalizer_model,
+    normalization_table,
+    space_bounds,
+    word_bounds,
+)
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
@@ -46,6 +53,7 @@ SMALL_VOCABULARY = (
 # Every one is in TensorFlow 2.13 and tensorflow-text 2.12.1, which TensorFlow Serving 2.13 to 2.19 link.
 ALLOWED_OPS = {
     *("AddV2", "Any", "BroadcastTo", "Cast", "ConcatV2", "Const", "Cumsum", "Equal", "ExpandDims", "Fill"),
+    *("FloorMod", "LogicalNot", "LogicalOr", "LowerBound", "Minimum", "Substr", "UnicodeEncode", "ZerosLike"),
     *("GatherV2", "Greater", "GreaterEqual", "Identity", "Less", "LogicalAnd", "Max", "Maximum", "NoOp"),
     *("NotEqual", "Pack", "Placeholder", "Prod", "RaggedGather", "Range", "Reshape", "SelectV2", "Shape"),
     *("Size", "Squeeze", "StatelessIf", "StaticRegexReplace", "StridedSlice", "StringLength", "Sub", "Sum"),
@@ -99,6 +107,16 @@ class TestTable:
         generator = load_benchmark("make_unicode_table")
         expected = generator.reference_mapping(lowercase, strip_accents, chinese=True)
         assert normalization_table(lowercase, strip_accents, tokenize_chinese_chars=True) == expected
+
+    def test_neighbours_of_added_tokens(self):
+        pytest.importorskip("tokenizers", reason="the ranges are taken from it")
+        generator = load_benchmark("make_unicode_table")
+        characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000][::17]
+        characters += [chr(c) for c in [*range(0x100), *range(0x1FF0, 0x2070), *range(0x24B0, 0x24F0)]]
+        spaces, word_parts = generator.neighbours_of_added_tokens(characters)
+        codes = [ord(c) for c in characters]
+        assert (np.searchsorted(space_bounds(), codes, side="right") % 2 == spaces).all()
+        assert (np.searchsorted(word_bounds(), codes, side="right") % 2 == word_parts).all()
 
     def test_kernel_applies_it_to_every_code_point(self):
         table = normalization_table(lowercase=True, strip_accents=True, tokenize_chinese_chars=True)
@@ -263,8 +281,9 @@ class TestInputs:
     def test_dtypes(self, small_tokenizer):
         assert small_tokenizer.tokenize("hello").dtype == tf.int32
         assert small_tokenizer.tokenize("hello", dtype=tf.int64).dtype == tf.int64
-        with pytest.raises(ValueError, match=r"Received: dtype='float32'"):
-            small_tokenizer.tokenize("hello", dtype="float32")
+        for dtype in ("float32", "xx"):
+            with pytest.raises(ValueError, match=rf"Received: dtype='{dtype}'"):
+                small_tokenizer.tokenize("hello", dtype=dtype)
 
     def test_refuses_what_is_no_text(self, small_tokenizer):
         with pytest.raises(ValueError, match=r"Received: text of dtype='int32'"):
@@ -273,6 +292,21 @@ class TestInputs:
             small_tokenizer.tokenize([["hello"]])
         with pytest.raises(ValueError, match=r"Received: unit='words'"):
             small_tokenizer.tokenize_with_offsets("hello", unit="words")
+        for text in (None, [None], ["secret", None], ["secret", ["a"]], {"a": "secret"}, [{"secret"}], ["secret", 1]):
+            for function in (small_tokenizer.tokenize, small_tokenizer.tokenize_with_offsets):
+                with pytest.raises(ValueError, match=r"Texts are expected .* Received: text of type") as caught:
+                    function(text)
+                assert "secret" not in str(caught.value)
+
+    def test_lone_surrogates(self, small_tokenizer):
+        text = "hello \ud800 world"
+        with pytest.raises(ValueError, match="a lone surrogate. Replace them") as caught:
+            small_tokenizer.tokenize([text])
+        assert "hello" not in str(caught.value)
+        # What the message advises.
+        assert small_tokenizer.tokenize([text.encode("utf-8", "replace")], dtype="string").to_list() == [
+            [b"hello", b"?", b"world"]
+        ]
 
     def test_detokenize_skips_ids_that_are_none(self, small_tokenizer):
         hello = small_tokenizer.token_to_id("hello")
@@ -295,15 +329,19 @@ class TestVocabulary:
         assert BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"]).mask_token_id is None
         with pytest.raises(ValueError, match=r"Received: token='nowhere'"):
             small_tokenizer.token_to_id("nowhere")
-        for token_id in (-1, len(SMALL_VOCABULARY)):
-            with pytest.raises(ValueError, match=rf"Received: token_id={token_id}"):
+        with pytest.raises(ValueError, match=r"Received: token=\['hello'\]"):
+            small_tokenizer.token_to_id(["hello"])
+        for token_id in (-1, len(SMALL_VOCABULARY), "a", None, 1.5):
+            with pytest.raises(ValueError, match=rf"Received: token_id={token_id!r}"):
                 small_tokenizer.id_to_token(token_id)
 
     @pytest.mark.parametrize(
         ("vocabulary", "message"),
         [
             (["[PAD]", "[UNK]", "[CLS]"], r"Received: vocabulary of 3 tokens without \[SEP\]"),
-            ([*SMALL_VOCABULARY, "hello"], r"1 repeated tokens, the first of them 'hello'"),
+            ([*SMALL_VOCABULARY, "\ud800"], r"lone surrogates, the first in '\\ud800'"),
+            (None, "Received: vocabulary of type NoneType"),
+            ({"[PAD]": 0}, "Received: vocabulary of type dict"),
             ([*SMALL_VOCABULARY, b"bytes"], r"1 other items, the first of them b'bytes'"),
             ([*SMALL_VOCABULARY, "x" * 300], r"1 longer tokens"),
         ],
@@ -321,6 +359,47 @@ class TestVocabulary:
         path.write_bytes(b"[PAD]\n\xff\n")
         with pytest.raises(ValueError, match="UTF-8"):
             BertTokenizer(path)
+
+    def test_repeated_and_blank_lines_as_the_reference(self, parity, reference_of, tmp_path):
+        """The last line counts."""
+        tokens = [*SMALL_VOCABULARY, "", "world", "", "hello", "##known", "", "[MASK]", "world"]
+        reference = reference_of(tokens)
+        path = tmp_path / "vocab.txt"
+        path.write_bytes("\r\n".join(tokens).encode())
+        tokenizer = BertTokenizer(path)
+        texts = ["hello world unknown", "world  hello", *parity.random_texts(200, SMALL_VOCABULARY)]
+        assert parity.wrong_ids(tokenizer.tokenize, reference, texts) == []
+        assert parity.wrong_offsets(tokenizer, reference, texts[:50]) == []
+        assert tokenizer.token_to_id("world") == reference.token_to_id("world") == len(tokens) - 1
+        assert tokenizer.mask_token_id == reference.token_to_id("[MASK]")
+        assert BertTokenizer(**tokenizer.get_config()).get_config() == tokenizer.get_config()
+
+    def test_a_vocabulary_has_a_limit(self, tmp_path):
+        path = tmp_path / "vocab.txt"
+        path.write_bytes(b"[PAD]\n" * 1_000_001)
+        for vocabulary in (path, ["[PAD]"] * 1_000_001):
+            with pytest.raises(ValueError, match="at most 1,000,000 tokens. Received: vocabulary of 1,000,001 tokens"):
+                BertTokenizer(vocabulary)
+
+    def test_special_tokens_under_other_names(self, parity, tmp_path):
+        names = {"pad_token": "<pad>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
+        of = {SPECIAL_TOKENS[name]: token for name, token in names.items()}
+        path = tmp_path / "vocab.txt"
+        path.write_text("\n".join(of.get(token, token) for token in SMALL_VOCABULARY), encoding="utf-8")
+        reference = parity.reference_tokenizer(path, True, **names)
+        tokenizer = BertTokenizer(path, special_tokens=names)
+        texts = ["<s> hello <unk> unknown</s>", "世 界", *parity.random_texts(200, SMALL_VOCABULARY)]
+        assert parity.wrong_ids(tokenizer.tokenize, reference, texts) == []
+        assert tokenizer.special_tokens == {**names, "mask_token": "[MASK]"}
+        ids = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id]
+        assert ids == [0, 1, 2, 3]
+        found = BertTokenizer(path, special_tokens=names, special_tokens_in_text=True)
+        assert found.tokenize("<s>hello").to_list() == [[2, 5]]
+        with pytest.raises(ValueError, match=r'say them: special_tokens={"cls_token": "<s>"}'):
+            BertTokenizer(path)
+        for wrong in ({"cls": "<s>"}, {"cls_token": 5}, {"cls_token": "a b"}, "<s>"):
+            with pytest.raises(ValueError, match="`special_tokens` is expected to give some of pad_token"):
+                BertTokenizer(path, special_tokens=wrong)
 
     def test_tokens_that_no_text_has(self, small_tokenizer):
         tokenizer = BertTokenizer([*SMALL_VOCABULARY, "", " ", "a b", "\0", "un\0", "##"])
@@ -344,6 +423,8 @@ class TestVocabulary:
             "strip_accents": True,
             "tokenize_chinese_chars": False,
             "special_tokens_in_text": True,
+            "added_tokens": [AddedToken("hello", single_word=True).__dict__],
+            "special_tokens": {"mask_token": "w"},
         }
         assert set(arguments) == set(inspect.signature(BertTokenizer).parameters)
         tokenizer = BertTokenizer(**arguments)
@@ -385,10 +466,10 @@ class TestFromPretrained:
         ("file", "content", "message"),
         [
             ("tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer"}, "tokenizer_class='RobertaTokenizer'"),
-            ("tokenizer_config.json", {"unk_token": "<unk>"}, "unk_token='<unk>'"),
-            ("special_tokens_map.json", {"cls_token": {"content": "<s>"}}, "cls_token='<s>'"),
-            ("added_tokens.json", {"[NEW]": 30522}, r"added tokens \['\[NEW\]'\]"),
-            ("tokenizer_config.json", {"added_tokens_decoder": {"5": {"content": "hello", "special": False}}}, "hello"),
+            ("tokenizer_config.json", {"unk_token": "<unk>"}, r"vocab\.txt is expected to hold \[PAD\], <unk>"),
+            ("special_tokens_map.json", {"cls_token": {"content": "<s>"}}, "tokens without <s>"),
+            ("added_tokens.json", {"[NEW]": 30522}, r"the id 30522 for '\[NEW\]'"),
+            ("tokenizer_config.json", {"added_tokens_decoder": {"7": {"content": "hello"}}}, "the id 7 for 'hello'"),
         ],
     )
     def test_refuses_other_tokenizers(self, file, content, message, directory):
@@ -405,7 +486,7 @@ class TestFromPretrained:
         content = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
         content["normalizer"] = {"type": "Lowercase"}
         self.write_json(tmp_path / "tokenizer.json", content)
-        with pytest.raises(ValueError, match="normalizer='Lowercase'"):
+        with pytest.raises(ValueError, match="normalizer={'type': 'Lowercase'} in"):
             BertTokenizer.from_pretrained(tmp_path)
 
     def test_nothing_there(self, tmp_path):

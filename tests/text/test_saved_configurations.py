@@ -39,7 +39,7 @@ def edited(source: pathlib.Path, vocabulary: object) -> pathlib.Path:
             content = old.read(name)
             if name == "config.json":
                 text = json.dumps(json.loads(content), ensure_ascii=False)
-                found = json.dumps(SECRET[:4] + ["one"])
+                found = json.dumps([*SECRET[:4], "one"])
                 assert text.count(found) == 1
                 content = text.replace(found, json.dumps(vocabulary)).encode()
             new.writestr(name, content)
@@ -50,7 +50,7 @@ def edited(source: pathlib.Path, vocabulary: object) -> pathlib.Path:
 def saved(tmp_path) -> pathlib.Path:
     """A functional model inside a functional model, so that the preprocessor's configuration is a nested one."""
     text = keras.Input((), dtype="string")
-    inner = keras.Model(text, kbl.BertPreprocessor(SECRET[:4] + ["one"], sequence_length=4)(text))
+    inner = keras.Model(text, kbl.BertPreprocessor([*SECRET[:4], "one"], sequence_length=4)(text))
     outer = keras.Input((), dtype="string")
     keras.Model(outer, inner(outer)).save(tmp_path / "model.keras")
     return tmp_path / "model.keras"

@@ -7,7 +7,7 @@ from tensorflow.core.framework import types_pb2
 
 from keras_bert_layers.serving.check.export import AGAIN, CARD_FILE, Export
 from keras_bert_layers.serving.graph_vocabulary import graph_vocabulary
-from keras_bert_layers.text.bert_tokenizer import OTHER_PRIVATE_CHARACTER, PLACEHOLDERS
+from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER
 
 # What BertTokenizer puts in place of a token that no text has.
 _UNREACHABLE = re.compile(r"\[\[\d+\]\]")
@@ -25,9 +25,9 @@ def check_vocabulary(export: Export) -> None:
         if vocabulary:
             export.error(CARD_FILE, "It describes a vocabulary, and there is none in the graph.", AGAIN)
         return
-    # As BertTokenizer keeps them: with one more at the end, and with stand-ins for special tokens that texts may hold.
-    special = {character: token for token, character in PLACEHOLDERS.items()}
-    tokens = [special.get(token, token) for token in tokens if token != OTHER_PRIVATE_CHARACTER]
+    # As BertTokenizer keeps them: with one more at the end, and behind it what stands for tokens found in texts.
+    if OTHER_PRIVATE_CHARACTER in tokens:
+        tokens = tokens[: tokens.index(OTHER_PRIVATE_CHARACTER)]
     if vocabulary and not _are_those(vocabulary, tokens):
         export.error(
             CARD_FILE,
