@@ -13,14 +13,21 @@ PACKAGE = "keras_bert_layers"
 FILES = {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in ROOT.rglob("*.py")}
 
 # A part -> what it may import besides itself and `FOUNDATION`: parts, or single modules of them.
-FOUNDATION = {"keras_compatibility", "atomic_directory"}
+FOUNDATION = {"keras_compatibility", "atomic_directory", "local_path"}
 BELOW = {"checkpoints", "encoders", "layers", "tasks", "text", "training"}
 ARROWS = {
     "keras_compatibility": set(),
     "atomic_directory": set(),
+    "local_path": set(),
     "checkpoints": set(),
     "layers": set(),
-    "text": {"checkpoints.source", "checkpoints.bert_config", "checkpoints.tfhub_saved_model"},
+    "text": {
+        "checkpoints.bert_config",
+        "checkpoints.checkpoint_file",
+        "checkpoints.json_file",
+        "checkpoints.source",
+        "checkpoints.tfhub_saved_model",
+    },
     "encoders": {"checkpoints", "layers"},
     "training": {"encoders", "layers"},
     "tasks": {"encoders", "layers", "text"},

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from keras_bert_layers.checkpoints.git_lfs import refuse_git_lfs_pointer
+from keras_bert_layers.checkpoints.json_file import read_json_object
 
 CONFIG_FILES = ("config.json", "bert_config.json")
 
@@ -180,18 +179,7 @@ class BertConfig:
         8
         """
         file = _find_config_file(pathlib.Path(path))
-        refuse_git_lfs_pointer(file)
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                f"{file} is expected to be a JSON file in UTF-8, and it could not be read as one ({error}). "
-                "Copy or download it again."
-            ) from error
-        if not isinstance(values, dict):
-            raise ValueError(
-                f"{file} is expected to hold a JSON object with BERT's sizes. Received: a {type(values).__name__}."
-            )
+        values = read_json_object(file)
         try:
             return cls.from_dict(values)
         except ValueError as error:

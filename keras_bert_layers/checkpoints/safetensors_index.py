@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
+import reprlib
 
-from keras_bert_layers.checkpoints.git_lfs import refuse_git_lfs_pointer
+from keras_bert_layers.checkpoints.json_file import read_json_object
+
+# What file systems allow for one name.
+_MAX_NAME_LENGTH = 255
 
 
 def read_shard_names(index_file: str | os.PathLike[str]) -> list[str]:
@@ -31,21 +34,25 @@ def read_shard_names(index_file: str | os.PathLike[str]) -> list[str]:
     ['model-1.safetensors', 'model-2.safetensors']
     """
     index_file = pathlib.Path(index_file)
-    refuse_git_lfs_pointer(index_file)
-    try:
-        names = sorted(set(json.loads(index_file.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    weight_map = read_json_object(index_file).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(
-            f"{index_file} is expected to be the JSON index of a sharded checkpoint, with the file of each weight "
-            f"under 'weight_map', and it could not be read as one ({error!r}). Copy or download it again."
-        ) from error
-    for name in names:
+            f"{index_file} is expected to be the index of a sharded checkpoint, with the file of each weight under "
+            f"'weight_map'. Received: weight_map={reprlib.repr(weight_map)}. Copy or download it again."
+        )
+    for name in weight_map.values():
         # The index is foreign data. Resolving the path would not do here: in the download cache each file is a link
         # to another directory.
         parts = pathlib.PurePosixPath(str(name).replace("\\", "/"))
-        if not isinstance(name, str) or parts.is_absolute() or ".." in parts.parts or ":" in name:
+        if (
+            not isinstance(name, str)
+            or parts.is_absolute()
+            or ".." in parts.parts
+            or ":" in name
+            or len(name) > _MAX_NAME_LENGTH
+        ):
             raise ValueError(
-                f"{index_file} is expected to name files in its own directory. Received: {name!r}. "
+                f"{index_file} is expected to name files in its own directory. Received: {reprlib.repr(name)}. "
                 "Do not use this checkpoint unless you know where it comes from."
             )
-    return names
+    return sorted(set(weight_map.values()))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_layers.checkpoints.git_lfs import refuse_git_lfs_pointer
+from keras_bert_layers.checkpoints.checkpoint_file import check_file
 from keras_bert_layers.checkpoints.name_tables import sort_names
 from keras_bert_layers.checkpoints.safetensors_index import read_shard_names
 from keras_bert_layers.checkpoints.source import INDEX_FILE, WEIGHTS_FILE, missing_files_error
@@ -88,7 +88,7 @@ def _weight_files(directory: pathlib.Path) -> list[pathlib.Path]:
 def _open(path: pathlib.Path) -> Any:
     import safetensors
 
-    refuse_git_lfs_pointer(path)
+    check_file(path)
     try:
         return safetensors.safe_open(path, framework="np")
     except safetensors.SafetensorError as error:

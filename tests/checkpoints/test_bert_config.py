@@ -119,8 +119,8 @@ def test_a_missing_size_is_not_guessed(tmp_path, key):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "JSON file in UTF-8, and it could not be read.*Copy or download it again"),
-        ("[]", "JSON object with BERT's sizes. Received: a list."),
+        ("{", "JSON file, and it could not be read.*Copy or download it again"),
+        ("[]", "expected to hold a JSON object. Received: a list."),
         ('{"model_type": "albert"}', "cannot be used.*model_type='albert'"),
         ("version https://git-lfs.github.com/spec/v1\n", "Received: a Git LFS pointer.*git lfs pull"),
     ],
