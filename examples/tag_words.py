@@ -59,7 +59,7 @@ def main() -> None:
     # tf.data shuffles by itself.
     model.fit(dataset, epochs=arguments.epochs, shuffle=False, verbose=1 if sys.stdout.isatty() else 2)
 
-    kbl.export_saved_model(model, arguments.output, preprocessor=preprocessor, overwrite=True)
+    kbl.export_saved_model(model, arguments.output, preprocessor=preprocessor, overwrite=True, inputs="words")
     serve = tf.saved_model.load(arguments.output).signatures["serving_default"]
 
     def tag(sentences: list[list[str]]) -> list[list[str]]:

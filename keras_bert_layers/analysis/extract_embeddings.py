@@ -171,7 +171,7 @@ def extract_embeddings(
             `SequencePooling`, or such a layer, one for each text.
         directory: where to write NPZ files of 1,024 texts each, so that memory does not grow with the texts; None
             returns everything in memory.
-        overwrite: whether to replace `directory` where it exists.
+        overwrite: whether to replace what an earlier call wrote there. Anything else is kept.
         combine: makes one vector of those of the layers: a mode as in the encoders, or a `LayerCombination`. None is
             the encoder's own where `layers` is None too, else a vector for each layer.
 
@@ -179,7 +179,7 @@ def extract_embeddings(
         An `Embeddings`; or the paths of the files, in order, each of which `Embeddings.load` reads.
 
     Raises:
-        FileExistsError: if `directory` exists and `overwrite` is false.
+        FileExistsError: if `directory` exists and `overwrite` is false, or it is not of an earlier call.
         TypeError, ValueError: for what is none of the above.
 
     Example:
@@ -209,7 +209,7 @@ def extract_embeddings(
             texts=[text for part in parts for text in part.texts or ()],
         )
     names = []
-    with atomic_directory(place, overwrite) as work:
+    with atomic_directory(place, overwrite, ["embeddings_*.npz"]) as work:
         work.mkdir()
         for number, part in enumerate(windows):
             names.append(f"embeddings_{number:06d}.npz")

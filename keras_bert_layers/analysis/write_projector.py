@@ -11,6 +11,9 @@ from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.local_path import local_path
 
+_NAMES = ("tensors.tsv", "metadata.tsv", "projector_config.pbtxt", "events.out.tfevents.*")
+_FILES = [f"layer_*/{name}" for name in _NAMES]
+
 
 def write_projector(
     encoder: Any,
@@ -33,13 +36,13 @@ def write_projector(
         directory: where to write.
         labels: a label for each text, as str or int; None for none.
         pooling: how the vector of a text is made.
-        overwrite: whether to replace `directory` where it exists.
+        overwrite: whether to replace what an earlier call wrote there. Anything else is kept.
 
     Returns:
         The directory, as a path. Where anything fails, nothing is left there.
 
     Raises:
-        FileExistsError: if `directory` exists and `overwrite` is false.
+        FileExistsError: if `directory` exists and `overwrite` is false, or it is not of an earlier call.
         TypeError, ValueError: for what is none of the above, and where there are not as many labels as texts.
 
     Example:
@@ -57,7 +60,7 @@ def write_projector(
             f"Received: labels of type {type(labels).__name__}."
         )
     remaining = None if labels is None else iter(labels)
-    with atomic_directory(directory, overwrite) as work:
+    with atomic_directory(directory, overwrite, _FILES) as work:
         runs = [work / f"layer_{number:02d}" for number in numbers]
         for run, number in zip(runs, numbers, strict=True):
             run.mkdir(parents=True)

@@ -7,6 +7,9 @@ once for all layers, and so is its gradient, for every token stands in exactly o
 XLA needs static shapes, so under XLA the same functions keep the padding: then tokens are all of `batch * sequence`.
 """
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -21,9 +24,25 @@ def compiled_by_xla() -> bool:
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
+_target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", default=None)
+
+
+@contextlib.contextmanager
+def graph_for(target: str) -> Iterator[None]:
+    """Graphs built inside are for `"cpu"` or `"gpu"`, whatever devices this machine has."""
+    token = _target.set(target)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
 def run_by_cpu_executor(training: bool) -> bool:
     """Whether what is built now is an inference graph that TensorFlow's own executor runs on CPU."""
-    return not (training or tf.executing_eagerly() or compiled_by_xla() or tf.config.list_physical_devices("GPU"))
+    if training or tf.executing_eagerly() or compiled_by_xla():
+        return False
+    target = _target.get()
+    return not tf.config.list_physical_devices("GPU") if target is None else target == "cpu"
 
 
 def token_layout(mask: Any) -> dict[str, Any]:

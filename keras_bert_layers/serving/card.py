@@ -14,7 +14,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.layers.layer_combination import LayerCombination
-from keras_bert_layers.serving.example_inputs import GOLDEN_ROWS, TEXTS, example_inputs
+from keras_bert_layers.serving.example_inputs import GOLDEN_ROWS, TEXTS, example_inputs, rows_of
 from keras_bert_layers.serving.targets import ServableSignature
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 from keras_bert_layers.text.text_layer import TextLayer
@@ -94,11 +94,15 @@ def loss_against(
         # In batches that the allowed sizes of a GPU export hold.
         inputs = _tensors(servable, example_inputs(servable.signature.inputs, len(TEXTS)))
         expected = exact[name].function(**inputs)
-        received = _in_single_rows(servable, inputs)
+        received = servable.function(**inputs) if _has_fixed_batch(servable) else _in_single_rows(servable, inputs)
         floats = [output for output, value in expected.items() if value.dtype.is_floating]
         if floats:
             loss[name] = {output: _difference(expected[output], received[output]) for output in floats}
     return loss
+
+
+def _has_fixed_batch(servable: ServableSignature) -> bool:
+    return rows_of(servable.signature.inputs, 0) > 0
 
 
 def _in_single_rows(servable: ServableSignature, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -160,9 +164,10 @@ def _golden_output(value: np.ndarray, tolerance: float) -> dict[str, Any]:
     stride = max(1, -(-value.size // MOST_VALUES))
     is_float = np.issubdtype(value.dtype, np.floating)
     largest = float(np.abs(value).max(initial=1.0)) if is_float else 0.0
+    values = value.reshape(-1)[::stride].tolist()
     return {
         "shape": list(value.shape),
-        "values": value.reshape(-1)[::stride].tolist(),
+        "values": [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values],
         "stride": stride,
         "tolerance": tolerance * largest,
     }

@@ -1,5 +1,7 @@
 """Inputs of our own: for golden examples, for warm-up, and to measure what a smaller export loses."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -27,39 +29,58 @@ TEXTS = [
 GOLDEN_ROWS = 3
 
 
+def rows_of(specs: dict[str, tf.TensorSpec], rows: int) -> int:
+    """`rows`, or what the inputs of a signature have where their batch is fixed."""
+    return next((spec.shape[0] for spec in specs.values() if spec.shape.rank and spec.shape[0] is not None), rows)
+
+
 def example_inputs(specs: dict[str, tf.TensorSpec], rows: int) -> dict[str, np.ndarray]:
-    """Values for the inputs of a signature, `rows` of them: the texts above, small ids, zeros for all else."""
-    return {name: _values(name, spec, rows) for name, spec in specs.items()}
+    """Values for the inputs of a signature, `rows` of them: the texts above, small ids, zeros for all else.
+
+    They have the shape of each input, where that is fixed.
+    """
+    rows = rows_of(specs, rows)
+    # The second text of a pair is another than the first.
+    return {
+        name: _strings(spec, rows, [*TEXTS[1:], TEXTS[0]] if name.endswith("_b") else TEXTS)
+        if spec.dtype == tf.string
+        else _numbers(name, spec, rows, 8)
+        for name, spec in specs.items()
+    }
 
 
 def inputs_of_length(specs: dict[str, tf.TensorSpec], rows: int, tokens: int) -> dict[str, np.ndarray]:
     """Values for the inputs of a signature whose rows have `tokens` tokens, with [CLS] and [SEP]."""
+    rows = rows_of(specs, rows)
     texts = sum(spec.dtype == tf.string for spec in specs.values())
     # One letter is one token in any vocabulary, be it [UNK].
-    words = ["a"] * max(1, (tokens - 1) // max(1, texts) - 1)
-    made = {}
-    for name, spec in specs.items():
-        if spec.dtype == tf.string:
-            value = [" ".join(words)] if spec.shape.rank == 1 else [words]
-            made[name] = np.array(value * rows, dtype=object)
-        else:
-            made[name] = _values(name, spec, rows, tokens)
-    return made
+    text = " ".join(["a"] * max(1, (tokens - 1) // max(1, texts) - 1))
+    return {
+        name: _strings(spec, rows, [text]) if spec.dtype == tf.string else _numbers(name, spec, rows, tokens)
+        for name, spec in specs.items()
+    }
 
 
-def _values(name: str, spec: tf.TensorSpec, rows: int, tokens: int = 8) -> np.ndarray:
-    if spec.dtype == tf.string:
-        # The second text of a pair is another than the first.
-        first = 1 if name.endswith("_b") else 0
-        texts = [TEXTS[(first + row) % len(TEXTS)] for row in range(rows)]
-        if spec.shape.rank == 1:
-            return np.array(texts, dtype=object)
-        words = [text.split() for text in texts]
-        longest = max(1, *map(len, words))
-        return np.array([row + [""] * (longest - len(row)) for row in words], dtype=object)
-    shape = [rows, *(tokens if size is None else size for size in spec.shape[1:])]
+def _strings(spec: tf.TensorSpec, rows: int, texts: list[str]) -> np.ndarray:
+    """The texts in turn; where there is more than one axis, their words along the last."""
+    if spec.shape.rank < 2:
+        values = [texts[row % len(texts)] for row in range(rows)]
+        return np.array(values if spec.shape.rank else values[0], dtype=object)
+    outer = [rows, *(2 if size is None else size for size in spec.shape[1:-1])]
+    split = [texts[number % len(texts)].split() for number in range(math.prod(outer))]
+    width = spec.shape[-1]
+    if width is None:
+        width = max(1, *map(len, split))
+    # Words that have no place of their own share the last: the whole text where there is one place.
+    split = [[*words[: width - 1], " ".join(words[width - 1 :])] if len(words) > width else words for words in split]
+    values = [words + [""] * (width - len(words)) for words in split]
+    return np.array(values, dtype=object).reshape([*outer, width])
+
+
+def _numbers(name: str, spec: tf.TensorSpec, rows: int, tokens: int) -> np.ndarray:
+    shape = [rows, *(tokens if size is None else size for size in spec.shape[1:])] if spec.shape.rank else []
     value = np.zeros(shape, spec.dtype.as_numpy_dtype)
-    if _base(name) in PADDING:
+    if _base(name) in PADDING and len(shape) > 1:
         real = min(tokens, shape[1])
         if _base(name) in MASK_NAMES:
             value[:, :real] = 1

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.local_path import local_path
 from keras_bert_layers.serving.card import CARD, loss_against, make_card
 from keras_bert_layers.serving.check import check_as
+from keras_bert_layers.serving.check_parts import check_parts
 from keras_bert_layers.serving.signatures import ServedModel
 from keras_bert_layers.serving.stored_weights import StoredWeights
 from keras_bert_layers.serving.targets import ServableSignature, default_length_buckets
@@ -21,6 +24,9 @@ from keras_bert_layers.text.text_layer import TextLayer
 
 WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 BATCHING = "batching_params.pbtxt"
+# The first tells an export of this package from other SavedModels.
+FILES = (CARD, "saved_model.pb", "fingerprint.pb", "variables/variables.*", "assets/*", WARMUP.as_posix(), BATCHING)
+INPUTS = ("text", "pair", "words")
 
 
 def export_saved_model(
@@ -28,6 +34,7 @@ def export_saved_model(
     directory: str | os.PathLike[str],
     preprocessor: TextLayer | keras.Model | None = None,
     overwrite: bool = False,
+    inputs: str = "text",
     signatures: Sequence[str] = ("serving_default",),
     target: str = "cpu",
     dtype: str | None = None,
@@ -40,7 +47,8 @@ def export_saved_model(
     """Writes a model as one SavedModel for TensorFlow Serving: text -> the model's outputs.
 
     The signature `serving_default` has the input `text`, or `text_a` and `text_b` in the order of the model's inputs
-    for pairs, whatever the model calls them; other inputs keep their names. An output is named after its key where the
+    for pairs, whatever the model calls them; other inputs keep their names, but that TensorFlow takes only those of
+    Python's arguments ("my price" becomes `my_price`, with a warning). An output, a tensor of strings too, is named after its key where the
     model's outputs, or those of the encoder that it comes from, are a dict, else after its layer. The K tensors of a
     list are numbered, as `encoder_outputs_0` to `encoder_outputs_K-1`. Half precision leaves as float32.
 
@@ -69,10 +77,13 @@ def export_saved_model(
 
     Args:
         model: a functional model on texts or on ids.
-        directory: where to write. For TensorFlow Serving its last part is the version, as in `"serving/sentiment/1"`.
-        preprocessor: for a model on ids that is to take texts: the preprocessor that made the ids, as it was called
-            (on texts, on pairs or on words), or a functional model of it. Either family of key names will do.
-        overwrite: whether to replace `directory` where it exists.
+        directory: where to write, on this machine. For TensorFlow Serving its last part is the version, as in
+            `"serving/sentiment/1"`. Of a link, what it points to is written.
+        preprocessor: for a model on ids that is to take texts: the preprocessor that made the ids, or a functional
+            model of it. Either family of key names will do.
+        overwrite: whether to replace an export of this function that stands there. Anything else is kept.
+        inputs: what the preprocessor is to take: `"text"`, `"pair"` or `"words"` (of texts that are split into words
+            already). A functional model says so by its own inputs.
         signatures: names of the table, and `serving_default`, which is there in any case.
         target: `"cpu"`; or `"gpu"`, where strings stay on the host and the rest is compiled by XLA for each length and
             batch size. A server must then be started with `--xla_gpu_compilation_enabled`. Per-token outputs are zero
@@ -88,10 +99,12 @@ def export_saved_model(
             would refuse is an error, and nothing is left behind; the rest is warned of.
 
     Raises:
-        FileExistsError: if `directory` exists and `overwrite` is false.
+        FileExistsError: if `directory` exists and `overwrite` is false, or it holds anything but an export.
         ImportError: with `warmup` and without tensorflow-serving-api.
-        ValueError: if the model is not functional, the preprocessor does not make what it takes, it cannot have a
-            signature, or `check` finds what the server would refuse.
+        OSError: of the class that fits, where nothing can be written.
+        TypeError: for arguments of another type.
+        ValueError: if the model is not functional, the preprocessor does not make what it takes or has more tokens than
+            the encoder, it cannot have a signature, or `check` finds what the server would refuse.
 
     Example:
 
@@ -99,11 +112,12 @@ def export_saved_model(
     export_saved_model(model, "serving/sentiment/1", signatures=["embed"])
     ```
     """  # noqa: E501
-    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
-        raise ValueError(
-            "export_saved_model expects a functional model, keras.Model(inputs, outputs). "
-            f"Received: model of class {type(model).__name__}, without inputs and outputs of its own. "
-            "Call it on keras.Input(...) tensors and make a functional model of the result."
+    local_path(directory, "directory")
+    _check_functional("model", model)
+    if isinstance(signatures, str) or not all(isinstance(name, str) for name in _values("signatures", signatures)):
+        raise TypeError(
+            f"Expected `signatures` to be a list of names. Received: signatures={signatures!r}. Put names into a list, "
+            'as in ["embed"].'
         )
     if target not in ("cpu", "gpu"):
         raise ValueError(f"Expected `target` to be cpu or gpu. Received: target={target!r}.")
@@ -113,12 +127,19 @@ def export_saved_model(
         prediction_log_class()
     output_names = _output_names(model)
     if preprocessor is not None:
-        model = _join(preprocessor, model)
+        model = _join(preprocessor, model, inputs)
+    elif inputs != "text":
+        raise ValueError(
+            f"`inputs` says what `preprocessor` takes. Received: inputs={inputs!r} without a preprocessor. A model on "
+            "texts says it by its own keras.Input tensors."
+        )
     served = ServedModel(model, output_names)
+    _warn_of_names(served)
+    check_parts(served)
     chosen = [served.signature(name) for name in dict.fromkeys(["serving_default", *signatures])]
     lengths = _length_buckets(served, target, length_buckets)
     weights = StoredWeights(model, dtype, quantize, target)
-    with atomic_directory(directory, overwrite) as work:
+    with atomic_directory(directory, overwrite, FILES) as work:
         servables = {
             signature.name: ServableSignature(signature, target, lengths, batch_sizes, weights.scope, weights.rewrite)
             for signature in chosen
@@ -127,8 +148,8 @@ def export_saved_model(
         # Not the model itself: Keras and TensorFlow would each store its weights.
         variables = [variable for servable in servables.values() for variable in servable.variables]
         module.weights = list({id(variable): variable for variable in variables}.values())
-        # A layer without weights may hold tables and vocabulary files.
-        module.resources = [layer for layer in model._flatten_layers(include_self=False) if not layer.variables]
+        handles = {id(handle) for servable in servables.values() for handle in servable.resources}
+        module.resources = _resources(model, handles)
         functions = {name: servable.function for name, servable in servables.items()}
         module.functions = functions
         # Without the gradients: nobody trains an export.
@@ -147,10 +168,45 @@ def export_saved_model(
         (work / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_batching_parameters(work / BATCHING, batch_sizes)
         if warmup:
-            inputs = {name: servable.signature.inputs for name, servable in servables.items()}
-            write_warmup(work / WARMUP, inputs, lengths or [served.sequence_length or 8], batch_sizes)
+            specs = {name: servable.signature.inputs for name, servable in servables.items()}
+            write_warmup(work / WARMUP, specs, lengths or [served.sequence_length or 8], batch_sizes)
         if check:
             _refuse_what_servers_refuse(work, os.path.basename(os.path.abspath(directory)))
+
+
+def _warn_of_names(served: ServedModel) -> None:
+    changed = [
+        f"{tensor.name!r} leaves the export as {name!r}"
+        for name, tensor in served.inputs.items()
+        if name not in (*served.text_names, tensor.name)
+    ]
+    if changed:
+        warnings.warn(
+            f"TensorFlow takes for inputs only names that Python's arguments can have: {', '.join(changed)}.",
+            stacklevel=3,
+        )
+
+
+def _check_functional(name: str, model: Any) -> None:
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise ValueError(
+            f"Expected `{name}` to be a functional model, keras.Model(inputs, outputs). "
+            f"Received: {name} of class {type(model).__name__}, without inputs and outputs of its own. "
+            "Call it on keras.Input(...) tensors and make a functional model of the result."
+        )
+
+
+def _resources(model: keras.Model, handles: set[int]) -> list[Any]:
+    """What must be saved with the graph besides the weights: tables, vocabulary files, models inside a layer."""
+    resources = []
+    for layer in model._flatten_layers(include_self=False):
+        if not layer.variables:
+            resources.append(layer)
+        elif handles:
+            # Tracked whole it would have its weights stored once more.
+            parts = tf.train.TrackableView(layer).descendants()
+            resources += [part for part in parts if id(getattr(part, "resource_handle", None)) in handles]
+    return resources
 
 
 def _remove_debug_names(path: pathlib.Path) -> None:
@@ -177,15 +233,22 @@ def _refuse_what_servers_refuse(directory: pathlib.Path, version: str) -> None:
         warnings.warn(str(finding).removeprefix("warning: "), stacklevel=3)
 
 
+def _values(name: str, values: Any) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"Expected `{name}` to be a list. Received: {name}={values!r}.") from None
+
+
 def _ascending(name: str, values: Sequence[int]) -> list[int]:
-    numbers = list(values)
-    if (
-        not numbers
-        or any(not isinstance(number, int) or number < 1 for number in numbers)
-        or numbers != sorted(set(numbers))
-    ):
-        raise ValueError(f"Expected `{name}` to be positive ints in ascending order. Received: {name}={values!r}.")
-    return numbers
+    numbers = _values(name, values)
+    is_number = [isinstance(number, (int, np.integer)) and not isinstance(number, bool) for number in numbers]
+    if not numbers or not all(is_number) or numbers[0] < 1 or numbers != sorted(set(numbers)):
+        raise ValueError(
+            f"Expected `{name}` to be positive ints in ascending order. Received: {name}={values!r}. "
+            "Give them as in [1, 8, 32]."
+        )
+    return [int(number) for number in numbers]
 
 
 def _length_buckets(served: ServedModel, target: str, length_buckets: Sequence[int] | None) -> list[int] | None:
@@ -213,17 +276,26 @@ def _length_buckets(served: ServedModel, target: str, length_buckets: Sequence[i
     return lengths
 
 
-def _join(preprocessor: TextLayer | keras.Model, model: keras.Model) -> keras.Model:
+def _join(preprocessor: TextLayer | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
     """Puts a preprocessor before a model on ids; inputs of the model that it does not make stay inputs."""
     texts: Any
-    if isinstance(preprocessor, keras.Model):
-        texts, made = preprocessor.inputs, preprocessor.output
-    else:
-        count = preprocessor.number_of_texts()
-        names = ["text"] if count == 1 else ["text_a", "text_b"]
-        shape = () if preprocessor.rank_of_texts() == 1 else (None,)
+    if inputs not in INPUTS:
+        raise ValueError(f"Expected `inputs` to be one of {', '.join(INPUTS)}. Received: inputs={inputs!r}.")
+    if isinstance(preprocessor, TextLayer):
+        names = ["text_a", "text_b"] if inputs == "pair" else ["text"]
+        shape = (None,) if inputs == "words" else ()
         texts = [keras.Input(shape=shape, dtype="string", name=name) for name in names]
-        made = preprocessor(texts[0] if count == 1 else tuple(texts))
+        made = preprocessor(tuple(texts) if inputs == "pair" else texts[0])
+    else:
+        _check_functional("preprocessor", preprocessor)
+        texts, made = preprocessor.inputs, preprocessor.output
+        if inputs != "text" or not isinstance(made, dict):
+            raise ValueError(
+                "Expected `preprocessor` to be a BertPreprocessor, or a functional model that gives its dict and says "
+                f"by its own keras.Input tensors what it takes. Received: preprocessor of class "
+                f"{type(preprocessor).__name__}, whose output is of type {type(made).__name__}, and inputs={inputs!r}. "
+                "Give the layer itself, or leave out `inputs`."
+            )
     others, values = [], []
     for tensor in model.inputs:
         name = tensor.name

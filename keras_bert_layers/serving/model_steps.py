@@ -9,7 +9,7 @@ from keras import KerasTensor
 
 
 class Step(NamedTuple):
-    """One call of a layer; or, without an operation, the hand-over of tensors to and from a model inside the model."""
+    """One call of a layer; or, without an operation, the hand-over of a tensor to or from a model inside the model."""
 
     operation: Any
     arguments: Any
@@ -31,9 +31,9 @@ def model_steps(model: keras.Model) -> list[Step]:
         inner = _functional(node.operation)
         calls = sum(other.operation is node.operation for other in nodes)
         if calls == 1 and _can_be_taken_apart(inner, node):
-            steps.append(Step(None, None, node.input_tensors, inner.inputs))
+            steps += _hand_over(node.input_tensors, inner.inputs)
             steps += model_steps(inner)
-            steps.append(Step(None, None, inner.outputs, node.outputs))
+            steps += _hand_over(inner.outputs, node.outputs)
         else:
             steps.append(Step(node.operation, node.arguments, node.input_tensors, node.outputs))
     return steps
@@ -54,6 +54,11 @@ def run_steps(steps: Iterable[Step], values: dict[int, Any]) -> None:
             outputs = keras.tree.flatten(step.operation(*arguments, **keyword_arguments))
         for tensor, value in zip(step.outputs, outputs, strict=True):
             values.setdefault(id(tensor), value)
+
+
+def _hand_over(tensors: Iterable[KerasTensor], others: Iterable[KerasTensor]) -> list[Step]:
+    # One by one, for some may be strings and some not.
+    return [Step(None, None, [x], [y]) for x, y in zip(tensors, others, strict=True)]
 
 
 def _functional(operation: Any) -> Any:
@@ -81,6 +86,13 @@ def _same_structure(first: Any, second: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def makes_strings(step: Step) -> bool:
+    """Whether strings come out where none went in, such as the names of classes."""
+    # Of what it looks up, Keras 3 says that it is int64.
+    looked_up = isinstance(step.operation, keras.layers.StringLookup) and step.operation.invert
+    return (looked_up or any(map(is_string, step.outputs))) and not any(map(is_string, step.inputs))
 
 
 def is_string(tensor: KerasTensor) -> bool:

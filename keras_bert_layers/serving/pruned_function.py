@@ -24,6 +24,7 @@ class PrunedFunction:
         inputs: the keywords that the outputs depend on.
         outputs: for each output its `tf.TensorSpec`.
         variables: the variables that the outputs depend on.
+        resources: the handles of tables and the like that the outputs depend on.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class PrunedFunction:
         }
         handles = {id(outer) for outer, _ in self._captures}
         self.variables = [variable for variable in concrete.variables if id(variable.handle) in handles]
+        handles -= {id(variable.handle) for variable in self.variables}
+        self.resources = [outer for outer, _ in self._captures if id(outer) in handles and outer.dtype == tf.resource]
 
     def __call__(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         graph = tf.compat.v1.get_default_graph()

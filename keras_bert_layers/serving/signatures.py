@@ -1,6 +1,8 @@
 """What each signature of an export takes, computes and gives."""
 
 import dataclasses
+import keyword
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from keras import KerasTensor
 from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.layers.word_pooling import WordPooling
-from keras_bert_layers.serving.model_steps import Step, is_string, model_steps, run_steps
+from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 from keras_bert_layers.text.text_layer import TextLayer
 
@@ -22,7 +24,7 @@ Tensors = dict[str, tf.Tensor]
 
 @dataclasses.dataclass
 class Signature:
-    """A signature in two halves: what is done with texts, on the host, and what is done with ids.
+    """A signature in parts: what is done with texts, on the host, what is done with ids, and what gives texts again.
 
     Attributes:
         name: one of `SIGNATURES`.
@@ -30,6 +32,8 @@ class Signature:
         read: the inputs that are texts -> ids and what else belongs to each token.
         compute: the other inputs and what `read` makes -> outputs.
         passed: what of `read` is an output too.
+        finish: inputs that are texts, and what `compute` makes for it -> the outputs that are strings, on the host.
+        for_finish: what of `compute` is for `finish` alone.
     """
 
     name: str
@@ -37,6 +41,8 @@ class Signature:
     read: Callable[..., Tensors] | None
     compute: Callable[..., Tensors] | None
     passed: tuple[str, ...] = ()
+    finish: Callable[..., Tensors] | None = None
+    for_finish: tuple[str, ...] = ()
 
 
 class ServedModel:
@@ -52,9 +58,20 @@ class ServedModel:
         self.steps = model_steps(model)
         self.inputs = dict(zip(_input_names(model), model.inputs, strict=True))
         self.outputs = dict(zip(output_names, model.outputs, strict=True))
-        # Whatever comes before the ids: the steps that take strings, or take what comes from nothing but strings.
-        self.host_steps = [step for step in self.steps if any(map(is_string, step.inputs))]
-        self.dense_steps = [step for step in self.steps if step not in self.host_steps]
+        # What takes texts, what computes with their ids, and what makes strings of that and goes on with them.
+        self.host_steps: list[Step] = []
+        self.dense_steps: list[Step] = []
+        self.last_steps: list[Step] = []
+        last: set[int] = set()
+        for step in self.steps:
+            if makes_strings(step) or not last.isdisjoint(map(id, step.inputs)):
+                self.last_steps.append(step)
+                last.update(map(id, step.outputs))
+            else:
+                (self.host_steps if any(map(is_string, step.inputs)) else self.dense_steps).append(step)
+        self.last_outputs = {name: x for name, x in self.outputs.items() if id(x) in last or is_string(x)}
+        borders = {id(x): x for step in self.last_steps for x in step.inputs if id(x) not in last and not is_string(x)}
+        self.borders = {f"border_{i}": tensor for i, tensor in enumerate(borders.values())}
         self.text_names = [name for name, tensor in self.inputs.items() if is_string(tensor)]
         self.preprocessors = [step for step in self.host_steps if isinstance(step.operation, TextLayer)]
         self.encoders = [step for step in self.dense_steps if isinstance(step.operation, LayerwiseEncoder)]
@@ -112,7 +129,12 @@ class ServedModel:
         self, name: str, compute: Callable[..., Tensors], inputs: dict[str, tf.TensorSpec] | None = None
     ) -> Signature:
         read = self._read if self.text_names else None
-        return Signature(name, self._specs(self.inputs) if inputs is None else inputs, read, compute)
+        signature = Signature(name, self._specs(self.inputs) if inputs is None else inputs, read, compute)
+        if compute == self._outputs and self.last_outputs:
+            signature.finish, signature.for_finish = self._finish, tuple(self.borders)
+            if not self.borders and len(self.last_outputs) == len(self.outputs):
+                signature.compute = None
+        return signature
 
     def _token_signature(self, name: str) -> Signature:
         """`tokens` and `words`, which need more of the preprocessor than the model asks of it."""
@@ -154,7 +176,15 @@ class ServedModel:
     def _outputs(self, **inputs: tf.Tensor) -> Tensors:
         values = self._values(inputs)
         run_steps(self.dense_steps, values)
-        return {name: values[id(tensor)] for name, tensor in self.outputs.items()}
+        wanted = {name: tensor for name, tensor in self.outputs.items() if name not in self.last_outputs} | self.borders
+        return {name: values[id(tensor)] for name, tensor in wanted.items()}
+
+    def _finish(self, **inputs: tf.Tensor) -> Tensors:
+        values = self._values(inputs)
+        values |= {id(tensor): inputs[name] for name, tensor in self.borders.items() if name in inputs}
+        run_steps([*self.host_steps, *self.last_steps], values)
+        # Of ids alone nothing is known that is made of the text itself.
+        return {name: values[id(tensor)] for name, tensor in self.last_outputs.items() if id(tensor) in values}
 
     def _embedding(self, **inputs: tf.Tensor) -> Tensors:
         values = self._values(inputs)
@@ -244,11 +274,24 @@ def run_encoder(step: Step, values: dict[int, Any]) -> dict[str, Any]:
 
 
 def _input_names(model: keras.Model) -> list[str]:
-    names = [tensor.name for tensor in model.inputs]
     texts = [number for number, tensor in enumerate(model.inputs) if is_string(tensor)]
-    for letter, number in zip("abcdefghijklmnopqrstuvwxyz", texts, strict=False):
-        names[number] = "text" if len(texts) == 1 else f"text_{letter}"
-    return names
+    letters = zip("abcdefghijklmnopqrstuvwxyz", texts, strict=False)
+    names = {number: "text" if len(texts) == 1 else f"text_{letter}" for letter, number in letters}
+    for number, tensor in enumerate(model.inputs):
+        if number not in names:
+            name = _argument_name(tensor.name)
+            while name in names.values():
+                name += "_"
+            names[number] = name
+    return [names[number] for number in range(len(names))]
+
+
+def _argument_name(name: str) -> str:
+    """The name of an input as a signature can have it, in which it is the argument of a function."""
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if not name[0].isalpha():
+        name = f"input_{name.lstrip('_')}"
+    return f"{name}_" if keyword.iskeyword(name) or name == "self" else name
 
 
 def _made_names(host_steps: list[Step]) -> dict[int, str]:

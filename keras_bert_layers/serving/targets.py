@@ -1,10 +1,12 @@
 """How a signature's two halves become one function for a server, on CPU or on GPU."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from keras_bert_layers.encoders.padding_removal import graph_for
 from keras_bert_layers.serving.pruned_function import PrunedFunction
 from keras_bert_layers.serving.signatures import Signature, Tensors
 from keras_bert_layers.text.bucket_by_length import MASK_NAMES, PADDING
@@ -31,6 +33,7 @@ class ServableSignature:
     Attributes:
         function: the `tf.ConcreteFunction`.
         variables: the variables that it reads.
+        resources: the handles of tables and the like that it reads.
     """
 
     def __init__(
@@ -45,28 +48,41 @@ class ServableSignature:
         self.signature = signature
         self._read = None if signature.read is None else PrunedFunction(signature.read, _texts(signature.inputs))
         self.variables: list[tf.Variable] = []
+        self.resources: list[tf.Tensor] = []
         self._compute: Callable[..., Tensors] | None = None
-        if signature.compute is not None:
-            compute = signature.compute
+        self._finish: PrunedFunction | None = None
 
-            def scoped(**inputs: tf.Tensor) -> Tensors:
-                with scope():
+        def scoped(compute: Callable[..., Tensors]) -> Callable[..., Tensors]:
+            def run(**inputs: tf.Tensor) -> Tensors:
+                with scope(), graph_for(target):
                     # REST knows no half precision.
                     return {name: _readable(output) for name, output in compute(**inputs).items()}
 
+            return run
+
+        made: dict[str, tf.TensorSpec] = {}
+        if signature.compute is not None:
+            compute = scoped(signature.compute)
             specs = {name: spec for name, spec in signature.inputs.items() if spec.dtype != tf.string}
             specs |= {} if self._read is None else self._read.outputs
-            pruned = PrunedFunction(scoped, specs, rewrite=rewrite)
-            self.variables = pruned.variables
+            pruned = PrunedFunction(compute, specs, rewrite=rewrite)
+            made = pruned.outputs
             if target == "gpu":
                 assert length_buckets is not None
-                self._compute = _bucketed(scoped, specs, pruned, rewrite, length_buckets, batch_sizes)
+                self._compute = _bucketed(compute, specs, pruned, rewrite, length_buckets, batch_sizes)
             else:
                 self._compute = lambda **inputs: pruned(**{name: inputs[name] for name in pruned.inputs})
             used = {name: spec for name, spec in signature.inputs.items() if name in pruned.inputs}
             if self._read is None:
                 # A client need not send what changes nothing.
                 signature.inputs = used
+            self._take(pruned)
+        if signature.finish is not None:
+            specs = _texts(signature.inputs) | {name: made[name] for name in signature.for_finish}
+            self._finish = PrunedFunction(scoped(signature.finish), specs, rewrite=rewrite)
+            self._take(self._finish)
+        if self._read is not None:
+            self._take(self._read)
         self.function = tf.function(self._serve, autograph=False).get_concrete_function(**signature.inputs)
 
     def _serve(self, **inputs: tf.Tensor) -> Tensors:
@@ -78,12 +94,25 @@ class ServableSignature:
         outputs = {name: values[name] for name in self.signature.passed}
         if self._compute is not None:
             outputs |= self._compute(**values)
-        return {name: tf.identity(_readable(output), name=name) for name, output in outputs.items()}
+        if self._finish is not None:
+            with tf.device("CPU:0"):
+                outputs |= self._finish(**{name: (outputs | values)[name] for name in self._finish.inputs})
+            outputs = {name: output for name, output in outputs.items() if name not in self.signature.for_finish}
+        return {name: tf.identity(_readable(output), _operation_name(name)) for name, output in outputs.items()}
+
+    def _take(self, function: PrunedFunction) -> None:
+        self.variables += function.variables
+        self.resources += function.resources
 
 
 def default_length_buckets(sequence_length: int) -> list[int]:
     """An eighth, a quarter, a half and the whole of a sequence, each rounded up to a multiple of 8."""
     return sorted({min(sequence_length, -(-sequence_length // part // 8) * 8) for part in BUCKET_PARTS})
+
+
+def _operation_name(name: str) -> str | None:
+    """The name of an output for its operation, where TensorFlow takes it for one."""
+    return name if re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*", name) else None
 
 
 def _texts(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_bert_layers.serving.example_inputs import inputs_of_length
+from keras_bert_layers.serving.example_inputs import inputs_of_length, rows_of
 
 # A server takes no more, and one that fails makes the load fail.
 MAX_RECORDS = 1000
@@ -56,7 +56,7 @@ def write_warmup(
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, specs in signatures.items():
             for length in lengths:
-                for rows in batch_sizes:
+                for rows in dict.fromkeys(rows_of(specs, size) for size in batch_sizes):
                     log = prediction_log_class()()
                     request = log.predict_log.request
                     request.model_spec.signature_name = name

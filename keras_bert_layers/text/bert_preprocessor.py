@@ -1,3 +1,4 @@
+import json
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,9 @@ from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, check_roo
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
 from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
 from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings, replace_added_tokens
+
+# The first tells an export of this class from other SavedModels.
+_EXPORTED_FILES = ("bert_preprocessor.json", "saved_model.pb", "fingerprint.pb", "variables/variables.*", "assets/*")
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -297,13 +301,13 @@ class BertPreprocessor(TextLayer):
             outputs["offsets"] = KerasTensor((*shape, 2), "int32")
         return outputs
 
-    def export(self, directory: str | os.PathLike[str], overwrite: bool = False) -> None:
+    def export(self, directory: str | os.PathLike[str], overwrite: bool = False, inputs: str = "text") -> None:
         """Writes the preprocessor as a SavedModel of its own, which needs no vocabulary file.
 
         It keeps TF Hub's contract for text preprocessors and so works with any TF Hub BERT encoder. Loaded with
         `tf.saved_model.load` (after `import tensorflow_text`, which brings its operations) it has
 
-        - the call on a string tensor `[batch]`, or on a tuple of two if this layer was called on pairs: ids as here;
+        - the call on a string tensor `[batch]`, or with `inputs="pair"` on a tuple of two: ids as here;
         - `tokenize(texts)`: ids, ragged int32 `[batch, (words), (word pieces)]`;
         - `tokenize.get_special_tokens_dict()`: `vocab_size` and the ids of the special tokens;
         - `tokenize_with_offsets(texts)`: the ids and, in bytes of the text, their starts and ends (int64);
@@ -313,10 +317,12 @@ class BertPreprocessor(TextLayer):
 
         Args:
             directory: where to write.
-            overwrite: whether to replace `directory` where it exists.
+            overwrite: whether to replace what an earlier call wrote there. Anything else is kept.
+            inputs: `"text"` or `"pair"`.
 
         Raises:
-            FileExistsError: if `directory` exists and `overwrite` is false.
+            FileExistsError: if `directory` exists and `overwrite` is false, or it is not of an earlier call.
+            ValueError: for other `inputs`.
 
         Example:
 
@@ -325,9 +331,17 @@ class BertPreprocessor(TextLayer):
         tf.saved_model.load("preprocessor")(tf.constant(["a text"]))
         ```
         """
-        with atomic_directory(directory, overwrite) as work:
-            module = PreprocessorModule(self, self.number_of_texts())
+        if inputs not in ("text", "pair"):
+            raise ValueError(
+                f"Expected `inputs` to be text or pair. Received: inputs={inputs!r}. Words go through "
+                "export_saved_model: keras.Model(words, preprocessor(words)) with words = "
+                "keras.Input(shape=(None,), dtype='string')."
+            )
+        with atomic_directory(directory, overwrite, _EXPORTED_FILES) as work:
+            module = PreprocessorModule(self, inputs == "pair")
             tf.saved_model.save(module, os.fspath(work), signatures={"serving_default": module.serve})
+            settings = {key: value for key, value in self.get_config().items() if key not in ("vocabulary", "dtype")}
+            (work / _EXPORTED_FILES[0]).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
     def get_config(self) -> dict[str, Any]:
         return {

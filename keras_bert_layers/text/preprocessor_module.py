@@ -15,10 +15,10 @@ class PreprocessorModule(tf.Module):
 
     Args:
         preprocessor: the `BertPreprocessor`.
-        number_of_texts: 1, or 2 for a call on pairs.
+        pairs: whether it is called on pairs.
     """
 
-    def __init__(self, preprocessor: BertPreprocessor, number_of_texts: int):
+    def __init__(self, preprocessor: BertPreprocessor, pairs: bool):
         super().__init__()
         # Kept out of TensorFlow's tracking of attributes, or the Keras layer would be traced and saved once more.
         object.__setattr__(self, "_preprocessor", preprocessor)
@@ -32,10 +32,10 @@ class PreprocessorModule(tf.Module):
                 self.bert_pack_inputs.get_concrete_function(
                     [segment] * count, seq_length=tf.TensorSpec([], tf.int32, "seq_length")
                 )
-        names = ["text"] if number_of_texts == 1 else ["text_a", "text_b"]
+        names = ["text_a", "text_b"] if pairs else ["text"]
         specs = {name: tf.TensorSpec([None], tf.string, name) for name in names}
         self.__call__ = tf.function(self._call, autograph=False)
-        self.__call__.get_concrete_function(texts if number_of_texts == 1 else tuple(specs.values()))
+        self.__call__.get_concrete_function(tuple(specs.values()) if pairs else texts)
         self.serve = tf.function(
             lambda **texts: self._call([texts[name] for name in names]), autograph=False
         ).get_concrete_function(**specs)

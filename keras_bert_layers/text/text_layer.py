@@ -28,7 +28,6 @@ class TextLayer(keras.layers.Layer):
         super().__init__(**kwargs)
         # String operations have no XLA kernels.
         self.supports_jit = False
-        self._ranks_of_texts: set[tuple[int, ...]] = set()
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_legacy_tensors(self, inputs)
@@ -42,41 +41,7 @@ class TextLayer(keras.layers.Layer):
                 "ids['input_type_ids'] = keras.ops.minimum(ids['input_type_ids'], 1).",
                 stacklevel=2,
             )
-        self._ranks_of_texts.add(tuple(len(text.shape) for text in texts))
         return super().__call__(segments, *args, **kwargs)
-
-    def number_of_texts(self) -> int:
-        """Says whether the layer was called on texts (1) or on pairs (2); before any call, 1.
-
-        Raises:
-            ValueError: if it was called on both, or on more segments.
-        """
-        counts = {len(ranks) for ranks in self._ranks_of_texts}
-        if len(counts) > 1 or max(counts, default=1) > 2:
-            called = "single texts and on pairs" if counts == {1, 2} else f"{max(counts)} segments"
-            raise ValueError(
-                f"An export takes single texts or pairs, and {type(self).__name__} was called on {called}. Give a "
-                "functional model of your texts in its place: "
-                "keras.Model((text_a, text_b), preprocessor((text_a, text_b))) with inputs "
-                "keras.Input(shape=(), dtype='string')."
-            )
-        return max(counts, default=1)
-
-    def rank_of_texts(self) -> int:
-        """Says whether the layer was called on texts (1) or on texts that are split into words (2); before any call, 1.
-
-        Raises:
-            ValueError: if it was called on both.
-        """
-        ranks = {rank for ranks in self._ranks_of_texts for rank in ranks}
-        if len(ranks) > 1:
-            raise ValueError(
-                f"{type(self).__name__} was called on texts and on texts that are split into words, so that it cannot "
-                "say which of the two an export is to take. Give a functional model in its place: "
-                "keras.Model(words, preprocessor(words)) with words = keras.Input(shape=(None,), dtype='string'), or "
-                "shape=() for texts."
-            )
-        return max(ranks, default=1)
 
     def _segments(self, inputs: Any) -> Any:
         """Texts in any form -> a string tensor, or a tuple of them, one for each segment."""

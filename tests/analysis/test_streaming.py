@@ -131,12 +131,6 @@ class TestBatches:
         with pytest.raises(TypeError, match="Received: preprocessor of type function"):
             batches_of(made_encoder, lambda text: text, ["a"])
 
-    def test_leaves_no_trace_in_the_preprocessor(self, made_encoder, vocabulary):
-        preprocessor = BertPreprocessor(vocabulary, sequence_length=12)
-        batches_of(made_encoder, preprocessor, (["a"], ["film"]))
-        preprocessor(["a"])
-        assert preprocessor.number_of_texts() == 1
-
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pairs", [False, True], ids=["texts", "pairs"])

@@ -115,8 +115,7 @@ def test_a_model_on_ids_joins_its_preprocessor(names, config, preprocessor, tmp_
     values = [ids[key] for key in ("input_word_ids", "input_mask", "input_type_ids")]
     expected = model.predict(dict(zip(names, values, strict=False)), verbose=0)
 
-    # The preprocessor was called on pairs, so that the export takes pairs.
-    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, check=False)
+    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, inputs="pair", check=False)
     served = saved_model_runner.run(tmp_path / "1", {"text_a": TEXTS, "text_b": OTHERS})
     np.testing.assert_allclose(served["scores"], expected, atol=1e-5, rtol=0)
 
@@ -125,9 +124,7 @@ def test_a_model_on_ids_joins_its_preprocessor(names, config, preprocessor, tmp_
     np.testing.assert_allclose(served["scores"], expected, atol=1e-5, rtol=0)
 
 
-def test_a_tagger_on_ids_joins_a_preprocessor_that_was_called_on_words(
-    config, vocabulary, tmp_path, saved_model_runner
-):
+def test_a_tagger_on_ids_joins_a_preprocessor_of_words(config, vocabulary, tmp_path, saved_model_runner):
     preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=16, return_word_ids=True)
     ids = preprocessor([["the", "dark", "film"], ["plot"]])
     names = ("input_word_ids", "input_mask", "input_type_ids", "word_ids")
@@ -137,29 +134,32 @@ def test_a_tagger_on_ids_joins_a_preprocessor_that_was_called_on_words(
     model = keras.Model(inputs, keras.layers.Dense(3, name="tags")(words))
     expected = model.predict({name: ids[name] for name in names}, verbose=0)
 
-    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, signatures=["words"], check=False)
+    options = {"inputs": "words", "signatures": ["words"], "check": False}
+    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, **options)
     text = np.array([[b"the", b"dark", b"film"], [b"plot", b"", b""]], dtype=object)
     served = saved_model_runner.run(tmp_path / "1", {"text": text})
     np.testing.assert_allclose(served["tags"], expected, atol=1e-5, rtol=0)
     pooled = saved_model_runner.run(tmp_path / "1", {"text": text}, "words")
     np.testing.assert_array_equal(pooled["word_mask"].sum(axis=1), [3, 1])
 
-    preprocessor("the dark film")
-    with pytest.raises(ValueError, match="on texts and on texts that are split into words"):
-        kbl.export_saved_model(model, tmp_path / "2", preprocessor=preprocessor, check=False)
 
-
-def test_a_preprocessor_called_on_both_forms_must_say_which(config, preprocessor, tmp_path):
+def test_what_an_export_takes_does_not_hang_on_past_calls(config, preprocessor, tmp_path):
     model = ids_model(kbl.BertEncoder(config, combine="mean"), ("input_word_ids", "input_mask"))
-    preprocessor("one")
     preprocessor(("one", "two"))
-    with pytest.raises(ValueError, match="on single texts and on pairs"):
-        kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, check=False)
+    preprocessor([["one"], ["two", "three"]])
+    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, warmup=False, check=False)
+    assert {name: spec.shape.rank for name, spec in signature(tmp_path / "1")[0].items()} == {"text": 1}
     texts = [keras.Input(shape=(), dtype="string"), keras.Input(shape=(), dtype="string")]
-    kbl.export_saved_model(
-        model, tmp_path / "1", preprocessor=keras.Model(texts, preprocessor(tuple(texts))), check=False
-    )
-    assert set(signature(tmp_path / "1")[0]) == {"text_a", "text_b"}
+    pairs = keras.Model(texts, preprocessor(tuple(texts)))
+    kbl.export_saved_model(model, tmp_path / "2", preprocessor=pairs, warmup=False, check=False)
+    assert set(signature(tmp_path / "2")[0]) == {"text_a", "text_b"}
+    for options, message in [
+        ({"preprocessor": preprocessor, "inputs": "pairs"}, "`inputs` to be one of text, pair, words. Received"),
+        ({"preprocessor": pairs, "inputs": "pair"}, "a BertPreprocessor, or a functional model.*leave out `inputs`"),
+        ({"inputs": "pair"}, "what `preprocessor` takes. Received: inputs='pair' without a preprocessor"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            kbl.export_saved_model(model, tmp_path / "3", **options, warmup=False, check=False)
 
 
 def test_fewer_layers_are_fewer_bytes(config, preprocessor, tmp_path):
@@ -189,8 +189,14 @@ def test_an_existing_directory_is_kept_unless_overwrite(config, preprocessor, tm
     with pytest.raises(FileExistsError, match="does not exist yet. Received: directory=.*overwrite=True"):
         kbl.export_saved_model(model, tmp_path / "1", check=False)
     assert (tmp_path / "1" / "mine").read_text() == "keep"
+    with pytest.raises(FileExistsError, match="it holds 'mine', which is not written here, and is kept"):
+        kbl.export_saved_model(model, tmp_path / "1", overwrite=True, check=False)
+    assert (tmp_path / "1" / "mine").read_text() == "keep"
+    (tmp_path / "1" / "mine").unlink()
+    kbl.export_saved_model(model, tmp_path / "1", check=False)
+    before = (tmp_path / "1").stat().st_ino
     kbl.export_saved_model(model, tmp_path / "1", overwrite=True, check=False)
-    assert not (tmp_path / "1" / "mine").exists()
+    assert (tmp_path / "1").stat().st_ino != before
     assert (tmp_path / "1" / "saved_model.pb").exists()
     assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
 
@@ -219,8 +225,10 @@ def test_what_cannot_be_exported(config, preprocessor, tmp_path):
         def call(self, inputs):
             return inputs
 
-    with pytest.raises(ValueError, match="expects a functional model.*Received: model of class Subclassed"):
-        kbl.export_saved_model(Subclassed(), tmp_path / "1", check=False)
+    for model in (Subclassed(), keras.Sequential([keras.layers.Dense(2)]), None):
+        name = type(model).__name__
+        with pytest.raises(ValueError, match=f"`model` to be a functional model.*Received: model of class {name}"):
+            kbl.export_saved_model(model, tmp_path / "1", check=False)
     encoder = kbl.BertEncoder(config, combine="mean")
     with pytest.raises(ValueError, match="a model on ids whose inputs are named .*with the inputs .*anything"):
         kbl.export_saved_model(

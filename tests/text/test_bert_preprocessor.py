@@ -167,11 +167,11 @@ def test_export_runs_without_python(
             np.testing.assert_array_equal(ids[name], expected)
     with pytest.raises(FileExistsError, match="does not exist yet"):
         preprocessor.export(moved)
-
-    pairs = kbl.BertPreprocessor(vocabulary, sequence_length=16)
-    pairs(("a", "b"))
-    pairs.export(tmp_path / "pairs")
-    ids = saved_model_runner.run(tmp_path / "pairs", {"text_a": TEXTS, "text_b": TEXTS[::-1]})
+    with pytest.raises(ValueError, match="`inputs` to be text or pair. Received: inputs='words'"):
+        preprocessor.export(moved, overwrite=True, inputs="words")
+    # Its own is replaced.
+    preprocessor.export(moved, overwrite=True, inputs="pair")
+    ids = saved_model_runner.run(moved, {"text_a": TEXTS, "text_b": TEXTS[::-1]})
     np.testing.assert_array_equal(ids["input_word_ids"], reference(TEXTS, TEXTS[::-1])["input_word_ids"])
 
 
