@@ -3,8 +3,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_layers.encoders.padding_removal import run_by_cpu_executor
-from keras_bert_layers.keras_compatibility import onednn_is_on
+from keras_bert_layers.encoders.padding_removal import run_by_cpu_executor, run_with_onednn
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
@@ -17,7 +16,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
         if not run_by_cpu_executor(training):
             return super().call(inputs)
         tokens = tf.cast(inputs, "float32")
-        normalized = (fused if onednn_is_on() else in_few_operations)(tokens, self.epsilon)
+        normalized = (fused if run_with_onednn() else in_few_operations)(tokens, self.epsilon)
         gamma, beta = (tf.cast(weight, "float32") for weight in (self.gamma, self.beta))
         return tf.cast(normalized * gamma + beta, self.compute_dtype)
 

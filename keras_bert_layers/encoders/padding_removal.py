@@ -15,6 +15,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
+from keras_bert_layers.keras_compatibility import onednn_is_on
+
 
 def compiled_by_xla() -> bool:
     """Whether the graph under construction is one that XLA compiles."""
@@ -43,6 +45,14 @@ def run_by_cpu_executor(training: bool) -> bool:
         return False
     target = _target.get()
     return not tf.config.list_physical_devices("GPU") if target is None else target == "cpu"
+
+
+def run_with_onednn() -> bool:
+    """Whether what is built now is to be fused by oneDNN: here if it is on, and in an export for CPU always.
+
+    A server counts, and not the machine that makes the export (docs/processors.md).
+    """
+    return _target.get() == "cpu" or onednn_is_on()
 
 
 def token_layout(mask: Any) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from keras_bert_layers.checkpoints.bert_config import BertConfig
 from keras_bert_layers.encoders.dropout import Dropout
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.lora import Dense
-from keras_bert_layers.encoders.padding_removal import join_heads, split_heads
-from keras_bert_layers.keras_compatibility import onednn_is_on
+from keras_bert_layers.encoders.padding_removal import join_heads, run_with_onednn, split_heads
 
 
 def _gelu(x: Any) -> Any:
     r"""The exact GELU, \(x \, \Phi(x)\) (Hendrycks & Gimpel 2016)."""
-    if onednn_is_on():
+    if run_with_onednn():
         # In the form that is fused with the matmul before it.
         return keras.activations.gelu(x, approximate=False)
     return x * tf.math.erfc(x * -math.sqrt(0.5)) * 0.5
