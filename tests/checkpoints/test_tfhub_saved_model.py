@@ -93,7 +93,9 @@ def a_zero_many_times(shape):
     ],
 )
 def test_what_is_no_packed_saved_model_is_one_clear_error(config, make_source):
-    with pytest.raises(ValueError, match=r"Expected a saved TF Hub layer to carry .* Received: saved_model=.*Save the"):
+    with pytest.raises(
+        ValueError, match=r"(?s)Expected a saved TF Hub layer to carry .* Received: saved_model=.*Save the"
+    ):
         TFHubEncoder.from_config({**config, "source": make_source(config)})
 
 
