@@ -109,6 +109,10 @@ def read_vocabulary(path: str | os.PathLike) -> list[str]:
             f"A vocabulary file with one token a line is expected. Received: vocabulary={os.fspath(path)!r}, and there "
             "is no such file. For a checkpoint's directory or repository id use `from_pretrained`."
         )
+    return _read_lines(path)
+
+
+def _read_lines(path: str | os.PathLike) -> list[str]:
     # As transformers reads it, which opens it as text; `str.splitlines` would split at tokens such as U+2028.
     text = read_text(path).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     _check_number_of_tokens(text.count("\n") + 1, os.fspath(path))
@@ -209,7 +213,7 @@ def _read_huggingface_settings(directory: pathlib.Path) -> dict[str, Any]:
     _check_sides(files)
     vocabulary_path, fast_path = directory / "vocab.txt", files.path("tokenizer.json")
     fast = files["tokenizer.json"]
-    lines = read_vocabulary(vocabulary_path) if os.path.lexists(vocabulary_path) else None
+    lines = _read_lines(vocabulary_path) if os.path.lexists(vocabulary_path) else None
     has_fast = "tokenizer.json" in files
     if has_fast and lines and fast.get("normalizer") is None and class_name not in _GENERIC_TOKENIZERS:
         # transformers cannot load such a file as the class that the checkpoint names, and falls back in the same way.

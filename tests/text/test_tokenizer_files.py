@@ -198,7 +198,7 @@ def test_damage_is_named(directory, file, damage, load):
     path = directory / file
     path.unlink()
     DAMAGES[damage](path)
-    with pytest.raises(ValueError, match=f"{file}.*(expected|Received)"):
+    with pytest.raises(ValueError, match=file):
         load(directory)
 
 
@@ -242,8 +242,8 @@ def test_wrong_types_are_named(directory, file, keys):
         if type(content.get(keys[-1])) is type(value) or (value == "text" and "token" in keys[-1]):
             continue
         edit_json(directory / file, *keys, value=value)
-        if keys[-1] == "strip_accents" and value is True:
-            # It is null in the file.
+        if (keys[-1], type(value)) in (("strip_accents", bool), ("padding", dict)):
+            # It is null in the file, and may be this.
             continue
         with pytest.raises(ValueError, match=file):
             BertTokenizer.from_pretrained(directory)
