@@ -135,7 +135,8 @@ def _checked(content: bytes) -> dict[str, Any]:
             "the export was not compared with it."
         )
     fault = _fault(card, _CARD, "")
-    for name, example in {} if fault else card.get("golden", {}).items():
+    golden: dict[str, Any] = {} if fault else card.get("golden", {})
+    for name, example in golden.items():
         fault = fault or _fault(example["outputs"], {...: _OUTPUT}, f"golden.{name}.outputs")
     if fault:
         raise ValueError(f"{fault} The export was not compared with it.")
