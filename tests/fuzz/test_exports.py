@@ -68,8 +68,8 @@ def run_damaged(directory: Directory, boundary: str, count: int, cards: bool) ->
 
 
 def test_cards(directory):
-    run_damaged(directory, "cards", 2000, cards=True)
+    run_damaged(directory, "cards", 1500, cards=True)
 
 
 def test_exports(directory):
-    run_damaged(directory, "exports", 2000, cards=False)
+    run_damaged(directory, "exports", 1500, cards=False)
