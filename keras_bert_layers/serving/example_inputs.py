@@ -73,8 +73,8 @@ def _strings(spec: tf.TensorSpec, rows: int, texts: list[str]) -> np.ndarray:
         width = max(1, *map(len, split))
     # Words that have no place of their own share the last: the whole text where there is one place.
     split = [[*words[: width - 1], " ".join(words[width - 1 :])] if len(words) > width else words for words in split]
-    values = [words + [""] * (width - len(words)) for words in split]
-    return np.array(values, dtype=object).reshape([*outer, width])
+    rows_of_words = [words + [""] * (width - len(words)) for words in split]
+    return np.array(rows_of_words, dtype=object).reshape([*outer, width])
 
 
 def _numbers(name: str, spec: tf.TensorSpec, rows: int, tokens: int) -> np.ndarray:
