@@ -383,15 +383,6 @@ def test_segments_that_have_no_room(vocabulary, segments, shortest):
     assert np.count_nonzero(ids == vocabulary.index("the")) == (1 if segments == 2 else segments)
 
 
-def test_three_segments_are_not_exported_as_a_pair(vocabulary, tmp_path):
-    preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=12)
-    with pytest.warns(UserWarning, match="3 segments"):
-        preprocessor(("a", "b", "c"))
-    with pytest.raises(ValueError, match=r"takes single texts or pairs, and BertPreprocessor was called on 3 segments"):
-        preprocessor.export(tmp_path / "export")
-    assert not (tmp_path / "export").exists()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
