@@ -44,18 +44,19 @@ def _way_out(text: str) -> str:
     )
 
 
-def _strings_by_name(tree: ast.AST, names: set[str]) -> Iterator[tuple[int, str, ast.AST]]:
-    """What is given to the names of which messages are put together: by assignment or as an argument."""
+def _strings_by_name(tree: ast.AST, names: set[str]) -> Iterator[tuple[int, ast.AST]]:
+    """What is given to the names of which messages are put together: by assignment."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id in names:
-                yield node.lineno, node.targets[0].id, node.value
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], (ast.Name, ast.Attribute)):
+            target = node.targets[0]
+            if (target.id if isinstance(target, ast.Name) else target.attr) in names:
+                yield node.lineno, node.value
 
 
 def collect() -> dict[str, str]:
     """The place of each message that says what to do, as `file:line`, and the advice in it."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-    found, parts = {}, {"way_out", "instead"}
+    found, parts = {}, {"way_out", "instead", "_refusal"}
     for path, tree in trees.items():
         constants = {
             node.targets[0].id: node.value.value
@@ -69,7 +70,7 @@ def collect() -> dict[str, str]:
             if (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call))
             or (isinstance(node, ast.Call) and re.search(r"(^[A-Z]\w*Error|\bwarn)$", ast.unparse(node.func)))
         ]
-        messages += [(line, value) for line, _, value in _strings_by_name(tree, parts)]
+        messages += _strings_by_name(tree, parts)
         for line, node in messages:
             advice = _way_out(_text(node, constants))
             if advice:

@@ -35,7 +35,7 @@ def test_the_attention_of_several_texts(encoder, preprocessor):
 
 @advice("Give more texts, or a smaller `min_occurrences`.")
 def test_rare_word_pieces(encoder, preprocessor):
-    with refused():
+    with warned():
         analysis.contextuality(encoder, preprocessor, ["why"])
     analysis.contextuality(encoder, preprocessor, ["why", "why not"], min_occurrences=2)
     analysis.contextuality(encoder, preprocessor, ["why"] * 5)

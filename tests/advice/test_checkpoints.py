@@ -1,12 +1,16 @@
 """What the messages about checkpoints say is done, and helps."""
 
+import hashlib
 import json
 import os
 import pathlib
 import shutil
+import sys
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 import keras_bert_layers as kbl
@@ -50,7 +54,7 @@ def edit(path: pathlib.Path, **values) -> None:
 )
 def test_where_the_checkpoint_is(directory, tmp_path, monkeypatch):
     refuse(directory.parent, "Give the directory of one BERT")
-    refuse(directory / "config.json", f"Give the directory that holds it: {directory}.")
+    refuse(directory / "config.json", f"Give the directory that holds it: {str(directory)!r}.")
     refuse(tmp_path / "bart", "Check the path")
     load(directory)
     (tmp_path / "moved").mkdir()
@@ -82,22 +86,33 @@ def test_a_configuration_of_other_weights(directory):
 @advice(
     "HuggingFaceEncoder can wrap other architectures that transformers has as TensorFlow models.",
     "HuggingFaceEncoder can wrap a TFBertModel with any other activation that transformers has.",
-    "BertEncoder cannot run this model; HuggingFaceEncoder can, if transformers has it as a TensorFlow model.",
+    "Wrap it: HuggingFaceEncoder.from_pretrained(...) runs it as transformers' TFBertModel.",
+    "TFBertModel of transformers does not run it either: take another checkpoint.",
 )
 def test_models_for_the_other_encoder(directory):
     own = (directory / "config.json").read_text()
-    for values in ({"model_type": "distilbert"}, {"hidden_act": "mish"}, {"position_embedding_type": "relative_key"}):
+    for values in (
+        {"model_type": "distilbert"},
+        {"hidden_act": "quick_gelu"},
+        {"position_embedding_type": "relative_key"},
+        {"is_decoder": True},
+    ):
         edit(directory / "config.json", **values)
         refuse(directory)
         (directory / "config.json").write_text(own)
-    for class_name, sizes in (("TFDistilBertModel", {}), ("TFBertModel", {"hidden_act": "mish"})):
+    load(directory)
+    ids = {"input_ids": np.array([[2, 7, 3]])}
+    for class_name, sizes in (("TFDistilBertModel", {}), ("TFBertModel", {"hidden_act": "quick_gelu"})):
         encoder = kbl.HuggingFaceEncoder(make_tf_model(class_name, **sizes))
-        assert encoder({"input_ids": np.array([[2, 7, 3]])})["sequence_output"].shape == (1, 3, 16)
-    transformers = pytest.importorskip("transformers")
-    config = {"vocab_size": 31, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config |= {"intermediate_size": 32, "max_position_embeddings": 24}
-    model = transformers.TFRoFormerModel(transformers.RoFormerConfig(**config))
-    assert kbl.HuggingFaceEncoder(model)({"input_ids": np.array([[2, 7, 3]])})["sequence_output"].shape == (1, 3, 16)
+        assert encoder(ids)["sequence_output"].shape == (1, 3, 16)
+    # A decoder sees what comes before alone.
+    make_tf_model(is_decoder=True).save_pretrained(directory.parent / "decoder", safe_serialization=True)
+    decoder = kbl.HuggingFaceEncoder.from_pretrained(directory.parent / "decoder")
+    shorter = decoder({"input_ids": np.array([[2, 7]])})["sequence_output"]
+    np.testing.assert_allclose(decoder(ids)["sequence_output"][:, :2], shorter, atol=1e-5)
+    # What the second message is there for: relative positions change nothing in TFBertModel.
+    models = [make_tf_model(position_embedding_type=kind) for kind in ("absolute", "relative_key")]
+    np.testing.assert_array_equal(*(model(ids).last_hidden_state for model in models))
 
 
 @advice(
@@ -288,12 +303,12 @@ def test_files_of_a_hub_encoder(tmp_path):
     os.truncate(data, len(content) - 500)
     with refused():
         TFHubSavedModel(directory)
-    values = np.frombuffer(content, "<f4", len(content) // 4).copy()
-    values[:64] = np.nan
-    data.write_bytes(values.tobytes() + content[4 * len(values) :])
-    with warned():
-        kbl.TFHubEncoder(directory)
     data.write_bytes(content)
+    loaded = tf.saved_model.load(directory)
+    loaded.trainable_variables[0].assign(loaded.trainable_variables[0] * np.nan)
+    tf.saved_model.save(loaded, tmp_path / "damaged")
+    with warned():
+        kbl.TFHubEncoder(tmp_path / "damaged")
     kbl.TFHubEncoder(directory)
 
 
@@ -303,8 +318,6 @@ def test_files_of_a_hub_encoder(tmp_path):
     "A directory or a URL is for the constructor: ",
 )
 def test_a_saved_hub_encoder(encoder_factory, tmp_path):
-    import keras
-
     encoder = encoder_factory("tfhub", combine="mean")
     token_ids = keras.Input((None,), dtype="int32")
     model = keras.Model(token_ids, encoder({"input_word_ids": token_ids})["encoder_outputs"])
@@ -319,7 +332,7 @@ def test_a_saved_hub_encoder(encoder_factory, tmp_path):
         kbl.TFHubEncoder.from_config(config | {"source": str(encoder_factory.tfhub_directory)})
     assert kbl.TFHubEncoder(encoder_factory.tfhub_directory).num_layers == 3
     with refused(), keras.saving.SafeModeScope(False):
-        kbl.TFHubEncoder.from_config(config | {"source": {**config["source"], "saved_model": "AAAA"}})
+        kbl.TFHubEncoder.from_config(config | {"source": {**config["source"], next(iter(config["source"])): "AAAA"}})
 
 
 @advice(
@@ -328,17 +341,12 @@ def test_a_saved_hub_encoder(encoder_factory, tmp_path):
 )
 def test_a_handle_without_connection(encoder_factory, monkeypatch, tmp_path):
     """Its cache is filled by hand, as a copy of one that was filled where there is a connection."""
-    import sys
-
     hub_package = pytest.importorskip("tensorflow_hub")
     handle = "http://127.0.0.1:9/encoder/1"
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     with refused():
         kbl.TFHubEncoder(handle)
-    import hashlib
-
-    address = f"{handle}?tf-hub-format=compressed"
-    shutil.copytree(encoder_factory.tfhub_directory, tmp_path / hashlib.sha1(address.encode()).hexdigest())
+    shutil.copytree(encoder_factory.tfhub_directory, tmp_path / hashlib.sha1(handle.encode()).hexdigest())
     assert kbl.TFHubEncoder(handle).num_layers == 3
     assert kbl.TFHubEncoder(hub_package.resolve(handle)).num_layers == 3
     monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
@@ -350,8 +358,6 @@ def test_a_handle_without_connection(encoder_factory, monkeypatch, tmp_path):
 
 @advice("Install them with: pip install 'keras-bert-layers[huggingface]' (transformers < 4.55 and tf-keras).")
 def test_without_transformers(monkeypatch, directory):
-    import sys
-
     monkeypatch.setitem(sys.modules, "transformers", None)
     with refused():
         kbl.HuggingFaceEncoder.from_pretrained(directory)
