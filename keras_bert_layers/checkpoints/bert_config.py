@@ -266,6 +266,4 @@ def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
                 way_out = "Wrap it: HuggingFaceEncoder.from_pretrained(...) runs it as transformers' TFBertModel."
             else:
                 way_out = "TFBertModel of transformers does not run it either: take another checkpoint."
-            raise ValueError(
-                f"{expectation}. Received: {key}={reprlib.repr(values[key])}. {way_out}"
-            )
+            raise ValueError(f"{expectation}. Received: {key}={reprlib.repr(values[key])}. {way_out}")

@@ -12,12 +12,12 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "keras_bert_layers"
 # What a sentence of advice has: an imperative at its beginning or behind a colon or a comma, the call of something,
 # an argument with its value, code in backticks, or a command.
 IMPERATIVES = (
-    "Add Allow Ask Build Call Check Choose Copy Do Export Give Install Leave List Load Look Make Merge Name Pass Put "
-    "Read Remove Replace Run Save Select Set Take Unset Use Write"
+    "Add Allow Ask Build Call Check Choose Connect Copy Do Export Give Install Leave List Load Log Look Make Merge Name "
+    "Pad Pass Put Read Remove Replace Run Save Say Select Set Take Tokenise Try Unset Use Write"
 ).split()
 _ADVICE = re.compile(
     rf"(^|[:,;] |\b(or|and|then|fail): ?)({'|'.join(IMPERATIVES)})\b|\bor ({'|'.join(IMPERATIVES).lower()})\b"
-    r"|\w\([^)]*\)|\w=[\w'\"]|`[^`]+`|\bpip install\b|\b(goes?|go) through\b|\bcan wrap\b|Encoder can\b|\bthere is \w+Encoder",
+    r"|[\w}]\([^)]*\)|\w=[\w'\"]|`[^`]+`|\bpip install\b|\bcan wrap\b|\bthere is \w+Encoder",
     re.IGNORECASE,
 )
 
@@ -37,8 +37,8 @@ def _way_out(text: str) -> str:
 
     They stand after the sentence of "Received: ..."; a message or a part of one without that word is all looked at.
     """
-    before, received, after = text.partition("Received:")
-    sentences = re.split(r"(?<=[.)}:])\s+(?=[A-Z`{]|[a-z_.]+\()", after if received else before)[1 if received else 0 :]
+    before, received, after = text.strip().partition("Received:")
+    sentences = re.split(r"(?<=[.)}])\s+(?=[A-Z`{]|[a-z_.]+\()", after if received else before)[1 if received else 0 :]
     return " ".join(
         sentence for sentence in sentences if _ADVICE.search(sentence) and not sentence.startswith("Expected")
     )
@@ -56,7 +56,7 @@ def _strings_by_name(tree: ast.AST, names: set[str]) -> Iterator[tuple[int, ast.
 def collect() -> dict[str, str]:
     """The place of each message that says what to do, as `file:line`, and the advice in it."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-    found, parts = {}, {"way_out", "instead", "_refusal"}
+    found, parts = {}, {"way_out", "instead", "_refusal", "reason", "windows", "end"}
     for path, tree in trees.items():
         constants = {
             node.targets[0].id: node.value.value

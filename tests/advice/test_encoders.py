@@ -164,21 +164,21 @@ def test_the_first_segment_in_each_window(encoder, vocabulary):
     assert windows(ids | {"input_type_ids": types})["encoder_outputs"].shape == (1, 40, 16)
 
 
-@advice("BertEncoder.from_pretrained(...) reads a directory or a repository id, and PyTorch's checkpoints in safetensors.")
+@advice(
+    "BertEncoder.from_pretrained(...) reads a directory or a repository id, and PyTorch's checkpoints in safetensors."
+)
 def test_no_model_of_transformers(minilm_directory):
     with refused():
         kbl.HuggingFaceEncoder(str(minilm_directory))
     kbl.BertEncoder.from_pretrained(minilm_directory, num_hidden_layers=1)
 
 
-@advice("Supported are encoders that keep every token in every layer, such as ")
 def test_a_model_without_hidden_states():
     transformers = pytest.importorskip("transformers")
     sizes = {"vocab_size": 30, "d_model": 8, "num_layers": 1, "num_heads": 1, "d_ff": 8, "d_kv": 8}
-    with refused():
+    with refused("Supported are encoders that keep every token in every layer, such as "):
         kbl.HuggingFaceEncoder(transformers.TFT5Model(transformers.T5Config(**sizes)))
     model = make_tf_model()
-    assert type(model).__name__.removeprefix("TF").removesuffix("Model") in "Bert"
     kbl.HuggingFaceEncoder(model)
 
 
@@ -271,7 +271,9 @@ def test_word_pooling(encoder, vocabulary, ids):
     features, pooling = encoder(ids), kbl.WordPooling("first")
     with refused():
         pooling(features["encoder_outputs"], features["encoder_outputs"])
-    word_ids = kbl.BertPreprocessor(vocabulary, sequence_length=12, return_word_ids=True)(["a good film", "why"])["word_ids"]
+    word_ids = kbl.BertPreprocessor(vocabulary, sequence_length=12, return_word_ids=True)(["a good film", "why"])[
+        "word_ids"
+    ]
     assert pooling(features["encoder_outputs"], word_ids)["word_outputs"].shape[0] == 2
     with refused():
         pooling([], word_ids)

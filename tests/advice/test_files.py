@@ -84,7 +84,9 @@ def test_paths(write, tmp_path):
 def test_the_environment(tmp_path):
     def imports(**variables) -> str:
         environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | variables
-        result = subprocess.run([sys.executable, "-c", "import keras_bert_layers"], env=environment, capture_output=True, text=True)
+        result = subprocess.run(
+            [sys.executable, "-c", "import keras_bert_layers"], env=environment, capture_output=True, text=True
+        )
         return result.stderr if result.returncode else ""
 
     assert "Unset the variable (transformers finds tf_keras without it)" in imports(TF_USE_LEGACY_KERAS="1")
