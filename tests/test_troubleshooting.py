@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_bert_layers as kbl
 
-from .encoders.tiny_encoders import SIZES, make_tf_model, randomize
+from .encoders.tiny_encoders import SIZES, make_tf_model, randomize, write_tfhub_encoder
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 TFHUB_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
@@ -143,3 +143,69 @@ def test_three_segments(encoder, ids):
     ids["input_type_ids"] = np.array([[0, 0, 1, 2, 0, 0]] * 2, "int32")
     ids = run('### "Index out of range"', ids=ids)["ids"]
     assert np.all(np.isfinite(encoder(ids)["pooled_output"]))
+
+
+def code_of(words: str) -> str:
+    """The first block of code behind some words of the page."""
+    return textwrap.dedent(re.findall(r"```python\n(.*?)```", PAGE[PAGE.index(words) :], re.DOTALL)[0])
+
+
+def test_an_id_outside_its_table(encoder, ids):
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in TFHUB_NAMES}
+    model = keras.Model(inputs, encoder(inputs)["pooled_output"])
+    ids["input_word_ids"][1, 1] = 500
+    model.compile("sgd", "mse", jit_compile=True)
+    assert np.isnan(model.predict(ids, verbose=0)).any()
+    exec(code_of("and without XLA there is an error"), {"model": model})
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Expected input_word_ids from 0 to 30\.(.|\n)*500"):
+        model.predict(ids, verbose=0)
+    ids["input_mask"][1, 1] = 0
+    assert np.isfinite(model.predict(ids, verbose=0)).all()
+
+
+def test_files_and_labels(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text("{}", "utf-8-sig")
+    exec(code_of("a byte order mark at its beginning"), {"path": path})
+    assert path.read_bytes() == b"{}"
+    names = {"numpy": np, "labels": [1.0, 4.5]}
+    exec(code_of("Expected `labels` to be classes"), names)
+    assert names["labels"].tolist() == [0, 1]
+
+
+def test_wrapped_models_of_the_legacy_keras(tmp_path):
+    """Keras 3 refuses them with the words of the page, and takes them wrapped."""
+    hub = pytest.importorskip("tensorflow_hub")
+    tf_model, directory = make_tf_model(), write_tfhub_encoder(tmp_path / "hub", num_layers=1)
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in TFHUB_NAMES}
+    with pytest.raises(ValueError, match="KerasTensor'> is not allowed"):
+        tf_model(inputs["input_word_ids"])
+    layer = hub.KerasLayer(str(directory))
+    with pytest.raises(ValueError, match=r"Only instances of `keras.Layer` can be added to a Sequential model"):
+        keras.Sequential([layer])
+    with pytest.raises(ValueError, match="A KerasTensor is symbolic"):
+        layer(inputs)
+    for words in ("Wrap it; what it learned", "`hub.KerasLayer` is one too"):
+        names = {"kbl": kbl, "tf_model": tf_model, "handle": directory}
+        exec(code_of(words), names)
+        assert names["encoder"](inputs)["encoder_outputs"].shape == (None, None, 16)
+
+
+def test_texts_for_a_model(vocabulary, tmp_path):
+    text = keras.Input((), dtype="string", name="text")
+    states = kbl.BertPreprocessor(vocabulary, sequence_length=8)(text)["input_word_ids"]
+    scores = keras.layers.Dense(2, name="scores")(keras.ops.cast(states, "float32"))
+    model, texts = keras.Model(text, scores), ["a film", "why"]
+    with pytest.raises(ValueError, match="Invalid dtype: str"):
+        model.predict(np.array(texts), verbose=0)
+    with pytest.raises(ValueError, match=r"Unrecognized data type: x=\['"):
+        model.predict(texts, verbose=0)
+    names = {"tf": tf, "kbl": kbl, "model": model, "texts": texts, "directory": tmp_path / "1"}
+    exec(code_of("Keras takes no arrays of NumPy's str"), names)
+    assert names["scores"].shape == (2, 2)
+    small = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="scores")])
+    small.export(tmp_path / "keras", verbose=False)
+    exec(code_of("The served output is called `output_0`"), names)
+    for directory, output in (("keras", "output_0"), ("1", "scores")):
+        signature = tf.saved_model.load(tmp_path / directory).signatures["serving_default"]
+        assert list(signature.structured_outputs) == [output]

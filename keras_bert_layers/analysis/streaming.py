@@ -193,7 +193,7 @@ def chosen_layers(
     if scores and isinstance(encoder, TFHubEncoder):
         raise ValueError(
             "A TF Hub encoder is a finished graph that does not give out its attention scores. Received: encoder of "
-            "type TFHubEncoder. Load the weights into a BertEncoder or a HuggingFaceEncoder."
+            "type TFHubEncoder. Take the same BERT in Hugging Face's format: BertEncoder.from_pretrained(...)."
         )
     numbers = select_layers(layers, encoder.num_layers, encoder.has_embeddings)
     if scores and 0 in numbers:

@@ -261,7 +261,9 @@ def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
     }
     for key, (is_refused, expectation) in refused.items():
         if is_refused:
-            raise ValueError(
-                f"{expectation}. Received: {key}={reprlib.repr(values[key])}. BertEncoder cannot run this model; "
-                "HuggingFaceEncoder can, if transformers has it as a TensorFlow model."
-            )
+            # TFBertModel takes no notice of the other keys, and would give other numbers without a word.
+            if key in ("is_decoder", "add_cross_attention"):
+                way_out = "Wrap it: HuggingFaceEncoder.from_pretrained(...) runs it as transformers' TFBertModel."
+            else:
+                way_out = "TFBertModel of transformers does not run it either: take another checkpoint."
+            raise ValueError(f"{expectation}. Received: {key}={reprlib.repr(values[key])}. {way_out}")

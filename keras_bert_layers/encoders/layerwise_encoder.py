@@ -321,7 +321,7 @@ class LayerwiseEncoder(keras.layers.Layer):
                 f"{type(self).__name__} has positions for {self.max_positions} tokens. "
                 f"Received: a sequence of {length}. Make shorter ones, BertPreprocessor(..., "
                 f"sequence_length={self.max_positions}), or read long documents in windows: "
-                "WindowedEncoder(encoder, ...)."
+                f"WindowedEncoder(encoder, window={self.max_positions}, stride={self.max_positions // 4})."
             )
 
     def _standardize(self, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:

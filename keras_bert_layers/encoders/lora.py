@@ -16,6 +16,7 @@ class _KeepsLora(keras.layers.Layer):
     """
 
     lora_enabled: bool
+    _refusal = ""
 
     @property
     def trainable(self) -> bool:
@@ -53,17 +54,23 @@ class _KeepsLora(keras.layers.Layer):
     def load_own_variables(self, store: Any) -> None:
         values = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no dict
         lora = {name: values.pop(name) for name in list(values) if name.startswith("lora_")}
+        # Keras comes again to a layer that refused, by another path, under which the file has nothing, and then shows
+        # that failure: it is to be the same.
+        if lora and not self.lora_enabled and self.dtype_policy.quantization_mode is not None:
+            self._refusal = (
+                f"Expected weights without LoRA for the quantised layer {self.path!r}. Received: a file with "
+                f"{', '.join(lora)}. Call `encoder.enable_lora(rank)` with the rank of that file first."
+            )
+        elif values:
+            self._refusal = ""
+        if self._refusal:
+            raise ValueError(self._refusal)
         before = [ops.copy(variable.value) for variable in self._lora_matrices()]
         super().load_own_variables(values)
         for variable, value in zip(self._lora_matrices(), before, strict=True):
             # In a file without LoRA the product is zero, and one of its factors is not, or neither would ever change.
             variable.assign(lora[variable.name] if lora else value if variable.name.endswith("_a") else 0 * value)
         if lora and not self.lora_enabled:
-            if self.dtype_policy.quantization_mode is not None:
-                raise ValueError(
-                    f"Expected weights without LoRA for the quantised layer {self.path!r}. Received: a file with "
-                    f"{', '.join(lora)}. Call `encoder.enable_lora(rank)` with the rank of that file first."
-                )
             first, second = (np.array(lora[name]) for name in sorted(lora) if name != "lora_scale")
             weight = next(variable for variable in self.variables if variable.shape == (len(first), second.shape[1]))
             weight.assign_add(np.array(lora["lora_scale"]) * first @ second)

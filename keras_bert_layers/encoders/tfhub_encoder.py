@@ -59,7 +59,8 @@ class TFHubEncoder(LayerwiseEncoder):
         if return_attention_scores:
             raise ValueError(
                 "A TF Hub encoder is a finished graph that does not give out its attention scores. "
-                "Received: return_attention_scores=True. Load the weights into a BertEncoder or a HuggingFaceEncoder."
+                "Received: return_attention_scores=True. Take the same BERT in Hugging Face's format: "
+                "BertEncoder.from_pretrained(..., return_attention_scores=True)."
             )
         saved_model = source if isinstance(source, TFHubSavedModel) else TFHubSavedModel(source)
         # Kept out of TensorFlow's tracking of attributes, which would store its variables a second time in an export.

@@ -55,8 +55,8 @@ def select_layers(layers: int | str | Iterable[int], num_hidden_layers: int, emb
     if not embeddings and 0 in selected:
         raise ValueError(
             "This encoder does not give out layer 0, the output of its embeddings (a TF Hub encoder has no output for "
-            f"it). Received: layers={layers!r}. Choose among layers 1 to {top}, or load the same weights into a "
-            "BertEncoder, which has layer 0."
+            f"it). Received: layers={layers!r}. Choose among layers 1 to {top}, or take the same BERT in "
+            "Hugging Face's format: BertEncoder.from_pretrained(...) has layer 0."
         )
     return selected
 
