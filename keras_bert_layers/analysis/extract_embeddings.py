@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pathlib
+import uuid
 import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -25,6 +26,8 @@ from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.local_path import local_path
+
+_ARRAYS = {"layers", "combine", "pooling", "vectors", "row_splits", "tokens"}
 
 
 @dataclasses.dataclass(repr=False)
@@ -108,7 +111,17 @@ class Embeddings(Result):
         It holds `layers`, `combine` and `pooling` (empty for None), `vectors` (all texts side by side, `[K, tokens,
         hidden]`, or `[K, texts, hidden]` where they are pooled; without K where there is one vector for all layers),
         `row_splits` (text i has the tokens from `row_splits[i]` to `row_splits[i + 1]`), `tokens` and `offsets`.
+
+        Raises:
+            FileExistsError: if something else stands there than an earlier file of this function, which is replaced.
         """
+        place = local_path(path, "path").resolve()
+        if place.exists() and (not place.is_file() or not _array_names(place) >= _ARRAYS):
+            raise FileExistsError(
+                "Expected a place where nothing is, or a file that Embeddings.save has written, to be replaced. "
+                f"Received: path={os.fspath(path)!r}, which is something else, and is kept. Give another name, or "
+                "remove it yourself."
+            )
         lengths = [len(tokens) for tokens in self.tokens]
         arrays: dict[str, Any] = {
             "layers": np.array(self.layers),
@@ -120,8 +133,14 @@ class Embeddings(Result):
         }
         if self.offsets is not None:
             arrays["offsets"] = np.concatenate(self.offsets)
-        with local_path(path, "path").open("wb") as file:
-            np.savez(file, **arrays)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        work = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+        try:
+            with work.open("xb") as file:
+                np.savez(file, **arrays)
+            os.replace(work, place)
+        finally:
+            work.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Embeddings":
@@ -131,9 +150,8 @@ class Embeddings(Result):
             ValueError: for another file.
         """
         place = local_path(path, "path")
-        with place.open("rb") as file:
-            names = set(np.load(file).files) if zipfile.is_zipfile(file) else set()
-        if not {"layers", "combine", "pooling", "vectors", "row_splits", "tokens"} <= names:
+        names = _array_names(place)
+        if not names >= _ARRAYS:
             raise ValueError(
                 "Expected a file that Embeddings.save or extract_embeddings(..., directory=...) has written. "
                 f"Received: path={os.fspath(path)!r}, with the arrays {sorted(names)}."
@@ -245,3 +263,12 @@ def _by_window(
                 texts=list(texts),
             )
             found = {}
+
+
+def _array_names(path: pathlib.Path) -> set[str]:
+    """The arrays of an NPZ file; none of another file."""
+    try:
+        with path.open("rb") as file:
+            return set(np.load(file).files) if zipfile.is_zipfile(file) else set()
+    except zipfile.BadZipFile:
+        return set()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_layers.checkpoints.directory_names import list_names, names_in
+from keras_bert_layers.checkpoints.directory_names import list_names, names_in, way_out
 from keras_bert_layers.checkpoints.json_file import read_json_object
 from keras_bert_layers.local_path import local_path
 
@@ -225,10 +225,11 @@ def _find_config_file(path: pathlib.Path) -> pathlib.Path:
         # Whatever stands there under the name, for `read_json_object` to say what is wrong with it.
         if os.path.lexists(path / name):
             return path / name
+    names = names_in(path)
     raise FileNotFoundError(
         f"The directory {path} is expected to hold {' or '.join(CONFIG_FILES)}. "
-        f"Received: a directory with {list_names(names_in(path))}. "
-        "Give the directory of one BERT checkpoint."
+        f"Received: a directory with {list_names(names)}. "
+        f"{way_out(names, 'Give the directory of one BERT checkpoint.')}"
     )
 
 

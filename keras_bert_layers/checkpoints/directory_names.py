@@ -48,3 +48,32 @@ def list_names(names: Iterable[str] | None) -> str:
     names = list(names)
     rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return (", ".join(names[:_SHOWN]) or "no files") + rest
+
+
+def way_out(names: Iterable[str] | None, otherwise: str) -> str:
+    """Says what to do with a directory that holds something else than a checkpoint in Hugging Face's format.
+
+    Args:
+        names: The names in the directory, or None where they are not known.
+        otherwise: What to say of files that are not known here.
+
+    Returns:
+        A sentence or two for the end of a message.
+
+    Example:
+
+    >>> way_out(["saved_model.pb", "variables"], "Check the path.")
+    "It is a SavedModel. Wrap a text encoder of TensorFlow Hub in TFHubEncoder, ..."
+    """
+    names = list(names or ())
+    if "saved_model.pb" in names:
+        return (
+            "It is a SavedModel. Wrap a text encoder of TensorFlow Hub in TFHubEncoder, its preprocessing model in "
+            "TFHubPreprocessor."
+        )
+    if any(name.endswith(".ckpt.index") for name in names):
+        return (
+            "Its weights are a TensorFlow checkpoint, as Google released them, which is not read here. Those releases "
+            "are repositories of Hugging Face too: give the id, such as 'google-bert/bert-base-uncased'."
+        )
+    return otherwise

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
-from keras_bert_layers.checkpoints.directory_names import list_names
+from keras_bert_layers.checkpoints.directory_names import list_names, way_out
 from keras_bert_layers.checkpoints.safetensors_index import read_shard_names
 from keras_bert_layers.local_path import local_path
 
@@ -49,6 +49,8 @@ TOKENIZER_FILES = WantedFiles(
 )
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+_ARCHIVES = {".7z", ".bz2", ".gz", ".tar", ".tgz", ".xz", ".zip"}
 
 # What the file begins with, and the class that reads it.
 _OTHER_WEIGHTS = {"pytorch_model": "AutoModel (needs PyTorch)", "tf_model": "TFAutoModel"}
@@ -120,7 +122,7 @@ def find_checkpoint(
         if not stat.S_ISDIR(mode):
             raise NotADirectoryError(
                 f"The directory of a checkpoint is expected. Received: source={name!r}, which is a file. "
-                f"Give the directory that holds it: {os.path.dirname(name) or '.'!r}."
+                f"{_instead_of_a_file(directory, wanted)}"
             )
         return directory
     if not isinstance(source, str) or not _is_repository_id(name):
@@ -160,20 +162,31 @@ def missing_files_error(where: str, expected: Iterable[str], names: Iterable[str
     """
     expected = list(expected)
     names = None if names is None else sorted(names)
-    way_out = "Give the directory or repository of a BERT in Hugging Face's format."
+    instead = way_out(names, "Give the directory or repository of a BERT in Hugging Face's format.")
     if WEIGHTS_FILE in expected:
         for start, reader in _OTHER_WEIGHTS.items():
             others = [name for name in names or () if name.startswith(start)]
             if others:
-                way_out = (
+                instead = (
                     f"Its weights are only in {', '.join(others)}. Save it once more as safetensors, through "
                     f"transformers' {reader}: `model = {reader.split()[0]}.from_pretrained(...)`, then "
                     "`model.save_pretrained(directory, safe_serialization=True)`, and give that directory."
                 )
                 break
     return FileNotFoundError(
-        f"{where} is expected to hold {' or '.join(expected)}. Received: {list_names(names)}. {way_out}"
+        f"{where} is expected to hold {' or '.join(expected)}. Received: {list_names(names)}. {instead}"
     )
+
+
+def _instead_of_a_file(path: pathlib.Path, wanted: WantedFiles) -> str:
+    if path.suffix in _ARCHIVES:
+        return f"Unpack it, and give the directory that then holds {' or '.join(wanted.required[0])}."
+    if path.suffix == ".txt" and path.name != "vocab.txt":
+        return (
+            "A vocabulary alone goes to the constructor: BertTokenizer(path, lowercase=...), or BertPreprocessor "
+            "likewise."
+        )
+    return f"Give the directory that holds it: {str(path.parent)!r}."
 
 
 def _is_repository_id(name: str) -> bool:

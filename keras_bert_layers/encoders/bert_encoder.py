@@ -10,7 +10,7 @@ from keras_bert_layers.checkpoints.bert_config import BertConfig
 from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
 from keras_bert_layers.encoders.dropout import Dropout
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
-from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.encoders.lora import Embedding
 from keras_bert_layers.encoders.padding_removal import (
     attention_layout,
@@ -152,9 +152,7 @@ class BertEncoder(LayerwiseEncoder):
                     f"Expected `{argument}` to be at least 0 and below 1, or None for the configuration's. "
                     f"Received: {argument}={rate!r}."
                 )
-        for argument, flag in (("pooler", pooler), ("recompute", recompute)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"Expected `{argument}` to be True or False. Received: {argument}={flag!r}.")
+        check_flags(pooler=pooler, recompute=recompute)
         self.vocab_size, self.type_vocab_size = config.vocab_size, config.type_vocab_size
         self.max_positions = config.max_position_embeddings
         policy = self.dtype_policy

@@ -7,8 +7,9 @@ import keras
 import tensorflow as tf
 
 from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
-from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.layers.layer_combination import LayerCombination
+from keras_bert_layers.local_path import local_path
 
 _ARCHITECTURES = ("Albert", "Bert", "DistilBert", "Electra", "Roberta")
 # Model types that number their positions from behind the padding token's id.
@@ -80,6 +81,7 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         name: str | None = None,
     ):
         super().__init__(dtype=dtype, name=name)
+        check_flags(pooler=pooler)
         if isinstance(tf_model, dict):
             tf_model = _make_model(tf_model)
         if not hasattr(tf_model, "main_input_name") or not hasattr(type(tf_model), "trainable_variables"):
@@ -139,13 +141,18 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         Raises:
             ImportError: without transformers < 4.55.
             FileNotFoundError, OSError: where there is no such checkpoint.
+            ValueError: if `source` or `cache_dir` is a URL.
         """
+        # Transformers would make the local directory gs:/bucket of a URL.
+        source = os.fspath(local_path(source, "source"))
+        if cache_dir is not None:
+            cache_dir = os.fspath(local_path(cache_dir, "cache_dir"))
         transformers = _transformers()
         from huggingface_hub.utils import HFValidationError
 
         try:
             tf_model = transformers.TFAutoModel.from_pretrained(
-                os.fspath(source),
+                source,
                 revision=revision or "main",
                 cache_dir=cache_dir,
                 token=token,
@@ -157,7 +164,7 @@ class HuggingFaceEncoder(LayerwiseEncoder):
                 raise
             raise FileNotFoundError(
                 "Expected a directory or the id of a Hugging Face repository. "
-                f"Received: source={os.fspath(source)!r}, which is no directory and cannot be an id. Check the path."
+                f"Received: source={source!r}, which is no directory and cannot be an id. Check the path."
             ) from error
         return cls(
             tf_model,
@@ -284,7 +291,7 @@ def _transformers() -> Any:
 
 
 def _make_model(serialized: dict[str, Any]) -> Any:
-    class_name = serialized["class_name"]
+    class_name = serialized.get("class_name")
     if class_name not in SAVABLE_CLASSES:
         raise ValueError(
             "A saved HuggingFaceEncoder is expected to name one of transformers' classes "

@@ -21,6 +21,20 @@ HUGGINGFACE_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 _IGNORED_NAMES = re.compile(r"offsets|word_ids|special_tokens_mask|window_.*")
 
 
+def check_flags(**flags: Any) -> None:
+    """Refuses arguments that are neither True nor False, of which any text would count as True.
+
+    Args:
+        **flags: the arguments.
+
+    Raises:
+        TypeError: for the first that is no bool.
+    """
+    for argument, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"Expected `{argument}` to be True or False. Received: {argument}={flag!r}.")
+
+
 class EncoderStates(NamedTuple):
     """What is left of an encoder's run once its layers are collected.
 
@@ -108,6 +122,7 @@ class LayerwiseEncoder(keras.layers.Layer):
         A model that is loaded is built by Keras on placeholders, if it is: whatever it does to these, the encoder is
         there to take its weights.
         """
+        check_flags(trainable=trainable, return_attention_scores=return_attention_scores)
         if not isinstance(layers, (int, str)) and isinstance(layers, Iterable):
             layers = list(layers)
         self.selected_layers = select_layers(layers, self.num_layers, self.has_embeddings)
@@ -437,11 +452,26 @@ class LayerwiseEncoder(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> "LayerwiseEncoder":
         config = dict(config)
         frozen, lora = config.pop("frozen_layers", []), config.pop("lora", {})
+        is_whole = isinstance(frozen, (list, tuple)) and isinstance(lora, dict)
+        if not is_whole or not all(isinstance(value, (list, tuple)) and len(value) == 2 for value in lora.values()):
+            raise ValueError(
+                f"A configuration of {cls.__name__} is expected to have `frozen_layers` as a list of names, and `lora` "
+                f"as rank and alpha by name. Received: frozen_layers={str(frozen)[:200]!r}, lora={str(lora)[:200]!r}. "
+                "The file is damaged or of another version."
+            )
         if isinstance(config.get("combine"), dict):
             config["combine"] = keras.saving.deserialize_keras_object(config["combine"])
         encoder = cls(**config)
         for path, (rank, alpha) in lora.items():
-            encoder._sublayer(path).enable_lora(rank, lora_alpha=alpha)
+            layer = encoder._sublayer(path)
+            most = max((max(variable.shape, default=1) for variable in layer.variables), default=0)
+            if not hasattr(layer, "enable_lora") or not isinstance(rank, int) or not 1 <= rank <= most:
+                raise ValueError(
+                    f"A configuration of {cls.__name__} is expected to have layers with LoRA of a rank from 1 to the "
+                    f"size of their weights. Received: lora={{{path!r}: rank {rank!r}}}. The file is damaged or of "
+                    "another version."
+                )
+            layer.enable_lora(rank, lora_alpha=alpha)
         for path, layer in encoder._freezable_layers().items():
             if layer.trainable == (path in frozen):
                 layer.trainable = path not in frozen

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
 from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
-from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, EncoderStates, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
@@ -56,6 +56,7 @@ class TFHubEncoder(LayerwiseEncoder):
         name: str | None = None,
     ):
         super().__init__(dtype=dtype, name=name)
+        check_flags(pooler=pooler)
         if return_attention_scores:
             raise ValueError(
                 "A TF Hub encoder is a finished graph that does not give out its attention scores. "
@@ -80,6 +81,11 @@ class TFHubEncoder(LayerwiseEncoder):
 
     def _trace(self, source: Any) -> dict[str, Any]:
         """Runs the encoder on symbolic ids, to see what it takes and gives."""
+        if hasattr(self.saved_model.loaded, "bert_pack_inputs"):
+            raise ValueError(
+                "TFHubEncoder expects a text encoder. Received: a preprocessing model, which has `bert_pack_inputs`. "
+                "Give it to TFHubPreprocessor, and here the encoder that it belongs to."
+            )
         described = source if isinstance(source, (str, os.PathLike)) else type(source).__name__
         ids = tf.TensorSpec((None, None), "int32")
         for takes_training in (True, False):

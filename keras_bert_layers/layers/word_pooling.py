@@ -111,9 +111,10 @@ class WordPooling(keras.layers.Layer):
         return outputs
 
     def call(self, inputs: Any, word_ids: Any) -> dict[str, Any]:
-        word_ids = tf.cast(word_ids, "int32")
         batch, sequence = tf.unstack(tf.shape(word_ids))
-        valid = (word_ids >= 0) & (word_ids < sequence)
+        # In their own dtype: as an int32, 2**32 would be 0.
+        valid = (word_ids >= 0) & (word_ids < tf.cast(sequence, word_ids.dtype))
+        word_ids = tf.cast(word_ids, "int32")
         # Of all words of the batch, the number of each token's one. Segment operations leave out what is negative.
         segments = tf.where(valid, tf.range(batch)[:, None] * sequence + word_ids, -1)
         counts = tf.math.unsorted_segment_sum(

@@ -62,7 +62,18 @@ def align_labels(labels: Any, word_ids: Any, to: str = "words") -> tuple[tf.Tens
     """
     if to not in TARGETS:
         raise ValueError(f"Expected `to` to be one of {', '.join(TARGETS)}. Received: to={to!r}.")
+    if hasattr(labels, "to_numpy"):
+        labels = labels.to_numpy()
+    if isinstance(labels, np.ndarray) and labels.dtype == object:
+        # Lists or arrays, from a column of a table.
+        labels = labels.tolist()
     if isinstance(labels, (list, tuple)):
+        for number, row in enumerate(labels):
+            if row is None or (isinstance(row, (list, tuple)) and None in row):
+                raise ValueError(
+                    "align_labels expects `labels` to be integers [batch, words]. "
+                    f"Received: None in labels[{number}]. Give -100 to a word without a label."
+                )
         # Without any label in them TensorFlow would take lists for floats.
         dtype = None if any(np.size(row) for row in labels) else tf.int32
         labels = tf.ragged.constant(labels, dtype, ragged_rank=1)
@@ -75,6 +86,11 @@ def align_labels(labels: Any, word_ids: Any, to: str = "words") -> tuple[tf.Tens
                 f"align_labels expects `{name}` to be integers [batch, {'words' if name == 'labels' else 'sequence'}]. "
                 f"Received: {name} of dtype {value.dtype.name} and shape {value.shape}."
             )
+    if labels.shape[0] is not None and word_ids.shape[0] is not None and labels.shape[0] != word_ids.shape[0]:
+        raise ValueError(
+            "align_labels expects as many rows of labels as of word ids. "
+            f"Received: {labels.shape[0]} of labels and {word_ids.shape[0]} of word ids."
+        )
     labels, word_ids = tf.cast(labels, "int32"), tf.cast(word_ids, "int32")
     if isinstance(labels, tf.RaggedTensor):
         counts, labels = labels.row_lengths(), labels.to_tensor(-1)

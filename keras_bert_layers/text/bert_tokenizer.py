@@ -673,6 +673,9 @@ def _clean_up(piece: str) -> str:
 
 
 def _as_strings(text: Any) -> tf.Tensor | tf.RaggedTensor:
+    if isinstance(text, np.ma.MaskedArray):
+        # None where the mask hides a value.
+        text = text.tolist()
     if not isinstance(text, (tf.Tensor, tf.RaggedTensor)):
         try:
             # An empty list has no dtype of its own.

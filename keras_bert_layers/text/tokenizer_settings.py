@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
 from keras_bert_layers.checkpoints.json_file import read_json_object, read_text
 from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint, missing_files_error
+from keras_bert_layers.checkpoints.tfhub_saved_model import find_saved_model
 from keras_bert_layers.text.added_token import AddedToken
 
 SPECIAL_TOKENS = {
@@ -192,6 +193,7 @@ def _check_number_of_tokens(count: int, where: str) -> None:
 
 
 def _read_tfhub_settings(directory: pathlib.Path) -> dict[str, Any]:
+    find_saved_model(directory)
     vocabularies = glob.glob(os.path.join(glob.escape(str(directory)), "assets", "*vocab*.txt"))
     key = "do_lower_case/.ATTRIBUTES/VARIABLE_VALUE"
     # Its variables are a checkpoint: reading one of them is quicker than loading the model.

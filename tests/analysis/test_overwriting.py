@@ -1,5 +1,6 @@
 """What `overwrite=True` replaces: what the same function wrote."""
 
+import numpy as np
 import pytest
 
 from keras_bert_layers import analysis
@@ -24,3 +25,25 @@ def test_only_its_own(write, made_encoder, preprocessor, tmp_path):
     with pytest.raises(FileExistsError, match="holds 'thesis.txt', which is not written here, and is kept"):
         write(made_encoder, preprocessor, tmp_path / "out", overwrite=True)
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_file_is_replaced_by_its_own_kind_alone(made_encoder, preprocessor, tmp_path, monkeypatch):
+    first, second = (
+        analysis.extract_embeddings(made_encoder, preprocessor, texts, pooling="mean") for texts in (["a"], ["a", "b"])
+    )
+    first.save(tmp_path / "new" / "vectors.npz")
+    second.save(tmp_path / "new" / "vectors.npz")
+    assert len(analysis.Embeddings.load(tmp_path / "new" / "vectors.npz").vectors) == 2
+    (tmp_path / "thesis.txt").write_text("mine")
+    np.savez(tmp_path / "others.npz", vectors=[1])
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+    for path in [*before, tmp_path / "new"]:
+        with pytest.raises(FileExistsError, match="which is something else, and is kept. Give another name"):
+            first.save(path)
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+    # What fails leaves the older file whole, and nothing beside it.
+    monkeypatch.setattr(np, "savez", lambda file, **_: file.write(b"half") / 0)
+    with pytest.raises(ZeroDivisionError):
+        first.save(tmp_path / "new" / "vectors.npz")
+    assert len(analysis.Embeddings.load(tmp_path / "new" / "vectors.npz").vectors) == 2
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["vectors.npz"]

@@ -10,7 +10,7 @@ import keras_bert_layers
 from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
 from keras_bert_layers.checkpoints.source import CHECKPOINT_FILES, CONFIGURATION_FILES, TOKENIZER_FILES, find_checkpoint
 
-from .tiny_checkpoints import pytorch_tensors, write_checkpoint, write_sharded_checkpoint
+from .tiny_checkpoints import SIZES, pytorch_tensors, write_checkpoint, write_sharded_checkpoint
 
 REPOSITORY = "someone/tiny-bert"
 TOKENIZER = {"vocab.txt": b"[PAD]\n", "tokenizer_config.json": b"{}"}
@@ -222,6 +222,37 @@ def test_a_file_is_no_directory(tmp_path):
         NotADirectoryError, match=r"Received: source='.*model.safetensors', which is a file. Give the dir"
     ):
         find_checkpoint(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "advice"),
+    [
+        (
+            "bert.tar.gz",
+            CONFIGURATION_FILES,
+            "Unpack it, and give the directory that then holds config.json or",
+        ),
+        ("uncased_vocab.txt", TOKENIZER_FILES, r"BertTokenizer\(path, lowercase=...\), or BertPreprocessor"),
+    ],
+)
+def test_what_to_do_with_another_file(tmp_path, name, wanted, advice):
+    (tmp_path / name).touch()
+    with pytest.raises(NotADirectoryError, match=advice):
+        find_checkpoint(tmp_path / name, wanted)
+
+
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [
+        (["saved_model.pb"], "It is a SavedModel. Wrap a text encoder of TensorFlow Hub in TFHubEncoder"),
+        (["bert_config.json", "bert_model.ckpt.index"], "weights are a TensorFlow checkpoint.*google-bert/bert-base"),
+    ],
+)
+def test_what_to_do_with_another_format(tmp_path, files, advice):
+    for name in files:
+        (tmp_path / name).write_text(json.dumps(SIZES))
+    with pytest.raises(FileNotFoundError, match=advice):
+        read_checkpoint(tmp_path)
 
 
 def test_another_type():

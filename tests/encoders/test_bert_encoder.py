@@ -325,7 +325,7 @@ class TestConstruction:
         with pytest.raises(ValueError, match=rf"`{argument}` to be at least 0 and below 1.*Received: {argument}="):
             BertEncoder(BertConfig(**SIZES), **{argument: rate})
 
-    @pytest.mark.parametrize("argument", ["pooler", "recompute"])
+    @pytest.mark.parametrize("argument", ["pooler", "recompute", "trainable", "return_attention_scores"])
     @pytest.mark.parametrize("flag", [1, "no", None])
     def test_wrong_flag(self, flag, argument):
         with pytest.raises(TypeError, match=rf"Expected `{argument}` to be True or False\. Received: {argument}="):

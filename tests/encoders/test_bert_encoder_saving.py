@@ -116,3 +116,23 @@ def test_what_is_frozen_at_any_depth_survives(freeze):
         again = type(own).from_config(own.get_config())
         assert [weight.trainable for weight in again.weights] == [weight.trainable for weight in own.weights]
         assert len(again.trainable_weights) == len(own.trainable_weights) < everything
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"lora": "layer_1"},
+        {"lora": None},
+        {"lora": {"layer_1/attention/query": 2}},
+        {"lora": {"layer_1/attention/query": ["x", 2]}},
+        {"lora": {"layer_1/attention/query": [10**9, 2]}},
+        {"lora": {"layer_1/attention": [2, 2]}},
+        {"frozen_layers": "layer_1/attention/query"},
+        {"frozen_layers": None},
+    ],
+    ids=str,
+)
+def test_a_damaged_configuration_is_refused(damaged):
+    config = BertEncoder(BertConfig(**SIZES)).get_config()
+    with pytest.raises(ValueError, match="A configuration of BertEncoder is expected to have"):
+        BertEncoder.from_config({**config, **damaged})

@@ -197,6 +197,12 @@ class TestFromPretrained:
         with pytest.raises(FileNotFoundError, match=message):
             HuggingFaceEncoder.from_pretrained(tmp_path / "nothing")
 
+    @pytest.mark.parametrize("argument", ["source", "cache_dir"])
+    def test_a_url_is_no_path(self, argument):
+        arguments = {"source": "google-bert/bert-base-uncased", argument: "gs://bucket/bert"}
+        with pytest.raises(ValueError, match=f"`{argument}` to be a path on this machine.*which is a URL"):
+            HuggingFaceEncoder.from_pretrained(**arguments)
+
 
 class TestSaving:
     def test_every_class_round_trips(self, tf_model):

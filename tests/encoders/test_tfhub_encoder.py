@@ -56,6 +56,10 @@ class TestRealEncoder:
             assert_same(outputs["pooled_output"], golden["pooled_output"], 1e-6)
         assert_exact(encoder, encoder.saved_model.loaded, ids)
 
+    def test_its_preprocessor_is_no_encoder(self, checkpoint):
+        with pytest.raises(ValueError, match=r"Received: a preprocessing model.* Give it to TFHubPreprocessor"):
+            TFHubEncoder(checkpoint / "preprocess")
+
     def test_takes_what_its_preprocessor_returns(self, checkpoint, encoder):
         preprocess = load_saved_model(checkpoint / "preprocess")
         ids = preprocess(tf.constant(["one short text", "and another one, longer than the first"]))

@@ -134,6 +134,12 @@ def test_words_past_the_sequence_length_are_left_out():
     assert outputs["word_mask"].numpy().tolist() == [[True, False, False, False]]
 
 
+def test_a_number_beyond_int32_is_past_the_sequence_too():
+    word_ids = np.array([[0, 2**32, 2**32 + 1, -1]])
+    outputs = WordPooling("mean")(np.ones((1, 4, 3), "float32"), word_ids)
+    np.testing.assert_array_equal(outputs["word_mask"], [[True, False, False, False]])
+
+
 def test_the_word_mask_goes_on_to_later_layers():
     states, word_ids = keras.Input((None, 6)), keras.Input((None,), dtype="int32")
     words = WordPooling("first")(states, word_ids)["word_outputs"]

@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+import pandas
 import pytest
 import tensorflow as tf
 
@@ -105,6 +106,9 @@ def test_fewer_labels_than_words(labels):
         ([[1.0]], [[0]], "words", "Received: labels of dtype float32"),
         (np.array([1]), [[0]], "words", r"Received: labels of dtype int64 and shape \(1,\)"),
         ([[1]], [[0.0]], "words", "Received: word_ids of dtype float32"),
+        ([[1, 2], [3, None]], [[0], [0]], "words", r"Received: None in labels\[1\]. Give -100 to a word without"),
+        (pandas.Series([[1], None]), [[0], [0]], "words", r"Received: None in labels\[1\]"),
+        ([[1], [2]], [[0]], "words", "Received: 2 of labels and 1 of word ids"),
         ([[1]], [0], "words", r"Received: word_ids of dtype int32 and shape \(1,\)"),
     ],
 )

@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import json
+import os
 import pathlib
 import sys
 
@@ -298,6 +299,10 @@ class TestInputs:
                     function(text)
                 assert "secret" not in str(caught.value)
 
+    def test_a_masked_text_is_missing(self, small_tokenizer):
+        with pytest.raises(ValueError, match="Texts are expected"):
+            small_tokenizer.tokenize(np.ma.array(["hello", "secret"], mask=[False, True]))
+
     def test_lone_surrogates(self, small_tokenizer):
         text = "hello \ud800 world"
         with pytest.raises(ValueError, match="a lone surrogate. Replace them") as caught:
@@ -504,6 +509,13 @@ class TestFromPretrained:
     def test_tfhub_preprocessor_says_no_case(self, data_directory):
         with pytest.raises(ValueError, match="do_lower_case=missing"):
             BertTokenizer.from_pretrained(data_directory / "checkpoints" / "tfhub_bert_tiny" / "preprocess")
+
+    def test_a_tfhub_encoder_whose_variables_are_a_pipe(self, tmp_path):
+        (tmp_path / "variables").mkdir()
+        (tmp_path / "saved_model.pb").write_bytes(b"graph")
+        os.mkfifo(tmp_path / "variables" / "variables.index")
+        with pytest.raises(ValueError, match=r"variables.index is expected to be a file. Received: a pipe"):
+            BertTokenizer.from_pretrained(tmp_path)
 
     def test_real_model(self, minilm_directory):
         tokenizer = BertTokenizer.from_pretrained(minilm_directory)
