@@ -1,6 +1,5 @@
 """What the messages of the export, the check and the client say is done, and helps."""
 
-import re
 import shutil
 import sys
 
