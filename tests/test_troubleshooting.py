@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
 
 import keras_bert_layers as kbl
 
@@ -189,6 +190,12 @@ def test_wrapped_models_of_the_legacy_keras(tmp_path):
         names = {"kbl": kbl, "tf_model": tf_model, "handle": directory}
         exec(code_of(words), names)
         assert names["encoder"](inputs)["encoder_outputs"].shape == (None, None, 16)
+
+
+def test_the_operations_of_tf_text_are_there():
+    for name in ("CaseFoldUTF8", "FastWordpieceTokenizeWithOffsets"):
+        assert f"'{name}'" in PAGE
+        assert op_def_registry.get(name) is not None
 
 
 def test_texts_for_a_model(vocabulary, tmp_path):

@@ -12,8 +12,8 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "keras_bert_layers"
 # What a sentence of advice has: an imperative at its beginning or behind a colon or a comma, the call of something,
 # an argument with its value, code in backticks, or a command.
 IMPERATIVES = (
-    "Add Allow Ask Build Call Check Choose Connect Copy Do Export Give Install Leave List Load Log Look Make Merge Name "
-    "Pad Pass Put Read Remove Replace Run Save Say Select Set Take Tokenise Try Unset Use Write"
+    "Add Allow Ask Build Call Check Choose Connect Copy Do Export Give Install Leave List Load Log Look Make Merge "
+    "Name Pad Pass Put Read Remove Replace Run Save Say Select Set Take Tokenise Try Unset Use Write"
 ).split()
 _ADVICE = re.compile(
     rf"(^|[:,;] |\b(or|and|then|fail): ?)({'|'.join(IMPERATIVES)})\b|\bor ({'|'.join(IMPERATIVES).lower()})\b"
