@@ -292,11 +292,18 @@ def _transformers() -> Any:
 
 def _make_model(serialized: dict[str, Any]) -> Any:
     class_name = serialized.get("class_name")
-    if class_name not in SAVABLE_CLASSES:
+    if not isinstance(class_name, str) or class_name not in SAVABLE_CLASSES:
         raise ValueError(
             "A saved HuggingFaceEncoder is expected to name one of transformers' classes "
             f"{', '.join(sorted(SAVABLE_CLASSES))}. Received: class_name={class_name!r}. The file was not written by "
             "this package; nothing of it was run."
         )
     model_class = getattr(_transformers(), class_name)
-    return model_class(model_class.config_class.from_dict(serialized["config"]))
+    try:
+        return model_class(model_class.config_class.from_dict(serialized["config"]))
+    # Transformers raises errors of many classes.
+    except Exception as error:
+        raise ValueError(
+            f"A saved HuggingFaceEncoder is expected to hold a configuration that transformers' {class_name} takes. "
+            f"Received: one at which it raises {type(error).__name__}. The file is damaged or of another version."
+        ) from error

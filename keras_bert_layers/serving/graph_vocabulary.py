@@ -9,6 +9,8 @@ from flatbuffers.table import Table
 
 # Fields of tf.text's FastWordpieceTokenizerConfig, in the order of its schema.
 _TRIE, _SUFFIX_INDICATOR, _UNKNOWN_TOKEN, _END_TO_END = 0, 5, 6, 10
+# Where no token begins with ##, tf.text makes a place for it by this one, which stands for the unknown token.
+_NO_SUFFIXES = b"##\x11"
 # In bytes: tf.text takes no token that is longer than 255.
 _LONGEST = 1024
 
@@ -73,7 +75,9 @@ def _tokens(trie: np.ndarray) -> list[str]:
         base = node ^ ((unit >> 10) << ((unit & (1 << 9)) >> 6))
         if unit >> 8 & 1:
             # The id, and in the lowest byte the token's length.
-            found[int(trie[base]) >> 8 & 0x3FFFFF] = prefix
+            number = int(trie[base]) >> 8 & 0x3FFFFF
+            if prefix != _NO_SUFFIXES or number not in found:
+                found[number] = prefix
         children = base ^ labels
         inside = children < len(trie)
         matching = labels[inside][trie[children[inside]] & 0x800000FF == labels[inside]]

@@ -66,6 +66,9 @@ class ServedSignature:
     def _cast(self, name: str, array: np.ndarray) -> np.ndarray:
         spec = self.inputs[name]
         expected, received = f"the input {name!r} as {_form(spec)}", f"{name}.shape={array.shape}"
+        if array.ndim == 1 and spec.shape.rank == 2 and spec.shape[1] == 1:
+            # Of keras.Input((1,)), which takes [batch] in Keras too.
+            array = array[:, None]
         if not spec.shape.is_compatible_with(array.shape):
             raise self._refused(expected, received)
         dtype, known = np.dtype(spec.dtype.as_numpy_dtype), array.dtype

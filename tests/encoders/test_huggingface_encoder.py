@@ -197,6 +197,21 @@ class TestFromPretrained:
         with pytest.raises(FileNotFoundError, match=message):
             HuggingFaceEncoder.from_pretrained(tmp_path / "nothing")
 
+    @pytest.mark.parametrize(
+        "damaged",
+        [
+            {},
+            {"class_name": ["TFBertModel"]},
+            {"class_name": "TFBertModel"},
+            {"class_name": "TFBertModel", "config": {**SIZES, "hidden_act": "os.system"}},
+            {"class_name": "TFBertModel", "config": {**SIZES, "num_attention_heads": 0}},
+        ],
+        ids=str,
+    )
+    def test_a_damaged_configuration(self, damaged):
+        with pytest.raises(ValueError, match="A saved HuggingFaceEncoder is expected to"):
+            HuggingFaceEncoder.from_config({"tf_model": damaged})
+
     @pytest.mark.parametrize("argument", ["source", "cache_dir"])
     def test_a_url_is_no_path(self, argument):
         arguments = {"source": "google-bert/bert-base-uncased", argument: "gs://bucket/bert"}

@@ -542,3 +542,10 @@ class TestCommandLine:
         result = CliRunner().invoke(main, ["check", str(export)])
         assert result.exit_code == 1
         assert result.output.strip() == "Aborted!"
+
+
+@pytest.mark.parametrize("vocabulary", [["[UNK]", "a", "b"], ["a", "[UNK]", "##b"], ["##\x11", "[UNK]", "a"]])
+def test_a_vocabulary_of_whole_words_is_read_back_whole(vocabulary):
+    """Where no token begins with ##, tf.text adds one."""
+    tokenizer = tf_text.FastWordpieceTokenizer(vocabulary, no_pretokenization=True)
+    assert graph_vocabulary([tokenizer._model.numpy().tobytes()]) == vocabulary

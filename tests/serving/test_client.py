@@ -750,3 +750,20 @@ class TestTheFixture:
         found, answer = self.post(server, request_, path)
         assert found == status
         assert set(answer) == {"error"}
+
+
+def test_a_list_of_texts_for_an_input_of_one_column():
+    """As `keras.Input((1,), dtype="string")` takes it."""
+    server = CannedServer("http")
+    server.metadata = rest_metadata(scores=("DT_FLOAT", [-1, 2]))
+    server.answer = {"outputs": [[1.0, 2.0], [3.0, 4.0]]}
+    text = server.metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]["inputs"]["text"]
+    text["tensor_shape"]["dim"].append({"size": "1"})
+    try:
+        with Client(server.url, model="model") as client:
+            for texts in (["a", "b"], [["a"], ["b"]]):
+                np.testing.assert_array_equal(client.predict(texts)["scores"], [[1, 2], [3, 4]])
+            with pytest.raises(InvalidRequestError, match=r"\[None, 1\].*Received: text.shape=\(1, 2\)"):
+                client.predict([["a", "b"]])
+    finally:
+        server.stop()
