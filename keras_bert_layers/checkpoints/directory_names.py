@@ -62,8 +62,8 @@ def way_out(names: Iterable[str] | None, otherwise: str) -> str:
 
     Example:
 
-    >>> way_out(["saved_model.pb", "variables"], "Check the path.")
-    "It is a SavedModel. Wrap a text encoder of TensorFlow Hub in TFHubEncoder, ..."
+    >>> way_out(["notes.txt"], "Check the path.")
+    'Check the path.'
     """
     names = list(names or ())
     if "saved_model.pb" in names:

@@ -13,7 +13,8 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "keras_bert_layers"
 # an argument with its value, code in backticks, or a command.
 IMPERATIVES = (
     "Add Allow Ask Build Call Check Choose Connect Copy Do Export Give Install Leave List Load Log Look Make Merge "
-    "Name Pad Pass Put Read Remove Replace Run Save Say Select Set Take Tokenise Try Unset Use Write"
+    "Name Pad Pass Put Read Remove Replace Run Save Say Select Set Take Tokenise Try Unpack Unset Use Wrap "
+    "Write"
 ).split()
 _ADVICE = re.compile(
     rf"(^|[:,;] |\b(or|and|then|fail): ?)({'|'.join(IMPERATIVES)})\b|\bor ({'|'.join(IMPERATIVES).lower()})\b"
@@ -53,10 +54,20 @@ def _strings_by_name(tree: ast.AST, names: set[str]) -> Iterator[tuple[int, ast.
                 yield node.lineno, node.value
 
 
+def _strings_of_functions(tree: ast.AST, names: set[str]) -> Iterator[tuple[int, ast.AST]]:
+    """What functions return that make a part of a message, and what they are given for it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name in names:
+            yield from ((part.lineno, part.value) for part in ast.walk(node) if isinstance(part, ast.Return))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+            yield from ((part.lineno, part) for part in node.args if isinstance(part, ast.Constant))
+
+
 def collect() -> dict[str, str]:
     """The place of each message that says what to do, as `file:line`, and the advice in it."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
     found, parts = {}, {"way_out", "instead", "_refusal", "reason", "windows", "end"}
+    functions = {"way_out", "_instead_of_a_file"}
     for path, tree in trees.items():
         constants = {
             node.targets[0].id: node.value.value
@@ -70,7 +81,7 @@ def collect() -> dict[str, str]:
             if (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call))
             or (isinstance(node, ast.Call) and re.search(r"(^[A-Z]\w*Error|\bwarn)$", ast.unparse(node.func)))
         ]
-        messages += _strings_by_name(tree, parts)
+        messages += [*_strings_by_name(tree, parts), *_strings_of_functions(tree, functions)]
         for line, node in messages:
             advice = _way_out(_text(node, constants))
             if advice:

@@ -233,3 +233,17 @@ def test_characters_without_a_font(encoder, preprocessor, monkeypatch, tmp_path)
     manager.addfont(tmp_path / "made.ttf")
     with welcome():
         similarity.plot("天", "a")
+
+
+@advice("Give another name, or remove it yourself.")
+def test_embeddings_where_something_else_stands(encoder, preprocessor, tmp_path):
+    embeddings = analysis.extract_embeddings(encoder, preprocessor, TEXTS[:1])
+    place = tmp_path / "vectors.npz"
+    place.write_text("mine")
+    with refused():
+        embeddings.save(place)
+    assert place.read_text() == "mine"
+    embeddings.save(tmp_path / "others.npz")
+    place.unlink()
+    embeddings.save(place)
+    assert analysis.Embeddings.load(place).tokens == embeddings.tokens

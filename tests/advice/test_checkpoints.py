@@ -226,8 +226,9 @@ def test_permissions(tmp_path):
     closed = tmp_path / "closed"
     directory = write_checkpoint(closed / "bert", pytorch_tensors())
     user = os.geteuid()
-    for path in [tmp_path, *tmp_path.parents][:3]:
-        path.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents):
+        if not path.stat().st_mode & 0o001:
+            path.chmod(0o755)
     if user == 0:
         # The superuser may read everything.
         for path in [closed, directory, *directory.iterdir()]:
@@ -375,3 +376,34 @@ def test_without_transformers(monkeypatch, directory):
     assert "transformers>=4.48,<4.55" in extras()["huggingface"]
     assert "tf-keras" in extras()["huggingface"]
     load(directory)
+
+
+@advice("Wrap a text encoder of TensorFlow Hub in TFHubEncoder", "Unpack it, and give the directory")
+def test_other_forms_of_a_checkpoint(directory, encoder_factory, tmp_path):
+    refuse(encoder_factory.tfhub_directory)
+    assert kbl.TFHubEncoder(encoder_factory.tfhub_directory).num_layers == 3
+    packed = pathlib.Path(shutil.make_archive(str(tmp_path / "bert"), "gztar", directory))
+    refuse(packed)
+    shutil.unpack_archive(packed, tmp_path / "unpacked")
+    load(tmp_path / "unpacked")
+
+
+@advice("give the id, such as 'google-bert/bert-base-uncased'")
+def test_googles_release(directory, hub_in_this_process):  # noqa: F811
+    hub_in_this_process.add(
+        "google-bert/bert-base-uncased", {path.name: path.read_bytes() for path in directory.iterdir()}
+    )
+    (directory / "model.safetensors").rename(directory / "bert_model.ckpt.index")
+    refuse(directory)
+    load("google-bert/bert-base-uncased")
+
+
+@advice("A vocabulary alone goes to the constructor: BertTokenizer(path, lowercase=...), or BertPreprocessor likewise.")
+def test_a_vocabulary_alone(vocabulary, tmp_path):
+    path = tmp_path / "my_vocabulary.txt"
+    path.write_text("\n".join(vocabulary) + "\n", "utf-8")
+    for layer in (kbl.BertTokenizer, kbl.BertPreprocessor):
+        with refused("A vocabulary alone"):
+            layer.from_pretrained(path)
+    assert kbl.BertTokenizer(path, lowercase=True).vocabulary == vocabulary
+    assert kbl.BertPreprocessor(path, lowercase=True).tokenizer.vocabulary == vocabulary

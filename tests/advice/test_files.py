@@ -83,7 +83,9 @@ def test_paths(write, tmp_path):
 )
 def test_the_environment(tmp_path):
     def imports(**variables) -> str:
-        environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | variables
+        # transformers sets the first for its own process.
+        unset = ("TF_USE_LEGACY_KERAS", "KERAS_BACKEND")
+        environment = {name: value for name, value in os.environ.items() if name not in unset} | variables
         result = subprocess.run(
             [sys.executable, "-c", "import keras_bert_layers"], env=environment, capture_output=True, text=True
         )

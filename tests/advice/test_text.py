@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import keras_bert_layers as kbl
 
-from ..tfhub_factory import make_tfhub_encoder
+from ..tfhub_factory import make_tfhub_encoder, make_tfhub_preprocessor
 from .advice import advice, refused, warned, welcome
 
 PAIRS = [("a good film", "why"), ("a book", "how")]
@@ -360,3 +360,22 @@ def test_another_tokenizer(tokenizer_directory, encoder):
     )
     ids = tokenizer(["a good film", "why"], padding=True, return_tensors="np")
     assert encoder(dict(ids))["encoder_outputs"].shape[:2] == ids["input_ids"].shape
+
+
+@advice("Give it to TFHubPreprocessor, and here the encoder that it belongs to.")
+def test_a_preprocessing_model_as_an_encoder(encoder_factory, vocabulary, tmp_path):
+    directory = make_tfhub_preprocessor(tmp_path / "preprocessor", vocabulary)
+    with refused():
+        kbl.TFHubEncoder(directory)
+    ids = kbl.TFHubPreprocessor(directory, sequence_length=8)(["a good film"])
+    assert kbl.TFHubEncoder(encoder_factory.tfhub_directory)(ids)["mask"].shape == (1, 8)
+
+
+@advice("Give -100 to a word without a label.")
+def test_words_without_a_label():
+    word_ids = np.array([[-1, 0, 1, -1]])
+    with refused():
+        kbl.align_labels([[1, None]], word_ids)
+    labels, weights = kbl.align_labels([[1, -100]], word_ids)
+    assert weights.numpy()[0, :2].tolist() == [1, 0]
+    assert labels.numpy()[0, 0] == 1

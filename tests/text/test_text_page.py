@@ -14,13 +14,15 @@ from tests.checkpoints.tiny_checkpoints import pytorch_tensors, write_checkpoint
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "text.md"
 
 
-def test_the_code_of_the_page(vocabulary, tmp_path):
+def test_the_code_of_the_page(vocabulary, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     sizes = {"vocab_size": len(vocabulary), "max_position_embeddings": 512}
     source = write_checkpoint(tmp_path / "bert", pytorch_tensors(**sizes), **sizes)
     (source / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
     names = {
         "keras": keras,
         "kbl": kbl,
+        "tf": tf,
         "source": source,
         "encoder": kbl.BertEncoder.from_pretrained(source, combine="mean", pooler=False),
         "words": [["the", "bookish", "film"], ["why"]],
@@ -29,7 +31,7 @@ def test_the_code_of_the_page(vocabulary, tmp_path):
         "dataset": tf.data.Dataset.from_tensors((["a", "b"], [0, 1])),
     }
     code = [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)]
-    tag, train, question, bucket = code
+    tag, train, question, answer, bucket = code
     exec(tag, names)
     assert names["tags"].shape == (2, 128, 9)
 
@@ -46,5 +48,12 @@ def test_the_code_of_the_page(vocabulary, tmp_path):
     exec(question, names)
     assert names["states"].shape == (2, 2048, 8)
     assert names["ids"]["input_mask"].numpy().sum(1).tolist() == [805, 7]
+    exec(answer, names)
+    offsets = names["preprocessor"]((names["questions"], names["documents"]))["offsets"].numpy()
+    scores = names["model"]({name: names["ids"][name] for name in names["model"].input})
+    for row, document in enumerate(names["documents"]):
+        places = np.flatnonzero(names["ids"]["input_type_ids"][row])[:-1]  # without [SEP]
+        first, last = (places[np.argmax(scores[name].numpy()[row, places])] for name in ("start", "end"))
+        assert names["answers"][row] == document[offsets[row, first, 0] : offsets[row, last, 1]]
     exec(bucket, names)
     next(iter(names["dataset"]))
