@@ -82,3 +82,29 @@ def called_on_placeholders() -> bool:
     from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
     return in_symbolic_scope()
+
+
+def check_saved_dtype(layer_name: str, config: Any) -> None:
+    """Checks that what a saved configuration has for a dtype policy is one: Keras would fail on it without a word.
+
+    Args:
+        layer_name: the class of the layer that the configuration is of.
+        config: the configuration.
+
+    Raises:
+        ValueError: if it has something else.
+    """
+    import keras
+
+    saved = config.get("dtype") if isinstance(config, dict) else None
+    if not isinstance(saved, dict):
+        return
+    try:
+        policy = keras.dtype_policies.deserialize(saved)
+    except Exception as error:
+        policy = error
+    if not isinstance(policy, (keras.dtype_policies.DTypePolicy, keras.dtype_policies.DTypePolicyMap)):
+        raise ValueError(
+            f"The saved configuration of a {layer_name} is expected to hold a dtype policy. "
+            f"Received: dtype={str(saved)[:200]}. The file is damaged or of another version."
+        )

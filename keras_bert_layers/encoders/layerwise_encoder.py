@@ -10,7 +10,7 @@ from keras import KerasTensor
 
 from keras_bert_layers.encoders.input_checks import check_ids, check_shapes, out_of_range
 from keras_bert_layers.encoders.padding_removal import compiled_by_xla
-from keras_bert_layers.keras_compatibility import called_on_placeholders, refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
 from keras_bert_layers.layers.layer_combination import COMBINE_MODES, LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
 
@@ -450,6 +450,7 @@ class LayerwiseEncoder(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LayerwiseEncoder":
+        check_saved_dtype(cls.__name__, config)
         config = dict(config)
         frozen, lora = config.pop("frozen_layers", []), config.pop("lora", {})
         is_whole = isinstance(frozen, (list, tuple)) and isinstance(lora, dict)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import check_saved_dtype, refuse_legacy_tensors
 
 COMBINE_MODES = ("stack", "concat", "sum", "mean", "max", "last", "weighted", "attention")
 
@@ -125,6 +125,15 @@ class LayerCombination(keras.layers.Layer):
         elif self.mode == "attention":
             self.query = self.add_weight(name="query", shape=(shapes[0][-1],), initializer="zeros")
 
+    def build_from_config(self, config: Any) -> None:
+        shapes = config.get("input_shape") if isinstance(config, dict) else None
+        if not isinstance(shapes, (list, tuple)) or not all(isinstance(shape, (list, tuple)) for shape in shapes):
+            raise ValueError(
+                "The saved configuration of a LayerCombination is expected to hold the shapes that it was built for. "
+                f"Received: build_config={str(config)[:200]}. The file is damaged or of another version."
+            )
+        super().build_from_config(config)
+
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_legacy_tensors(self, inputs)
         if not isinstance(inputs, (list, tuple)) or not inputs:
@@ -200,6 +209,11 @@ class LayerCombination(keras.layers.Layer):
         if self.mode == "concat":
             return (batch, *middle, len(input_shape) * hidden)
         return (batch, *middle, hidden)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LayerCombination":
+        check_saved_dtype(cls.__name__, config)
+        return super().from_config(config)
 
     def get_config(self) -> dict[str, Any]:
         return {

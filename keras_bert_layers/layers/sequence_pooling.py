@@ -5,7 +5,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_bert_layers.keras_compatibility import refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import check_saved_dtype, refuse_legacy_tensors
 
 POOLING_MODES = ("cls", "mean", "max", "mean_sqrt_length", "attention")
 
@@ -155,6 +155,11 @@ class SequencePooling(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (*input_shape[:-2], input_shape[-1])
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SequencePooling":
+        check_saved_dtype(cls.__name__, config)
+        return super().from_config(config)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.keras_compatibility import called_on_placeholders, refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
 
 WORD_POOLING_MODES = ("first", "last", "mean", "max")
 
@@ -159,6 +159,11 @@ class WordPooling(keras.layers.Layer):
             "word_outputs": keras.tree.map_structure(lambda x: KerasTensor(x.shape, self.compute_dtype), inputs),
             "word_mask": KerasTensor(word_ids.shape, "bool"),
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WordPooling":
+        check_saved_dtype(cls.__name__, config)
+        return super().from_config(config)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mode": self.mode}

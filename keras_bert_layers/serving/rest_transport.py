@@ -205,7 +205,8 @@ class RestTransport:
         definition = meta_graph_pb2.SignatureDef()
         try:
             json_format.ParseDict(signatures[self.signature], definition, ignore_unknown_fields=True)
-        except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError):
+        except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError, SystemError):
+            # The last is protobuf's on half of a surrogate pair.
             definition.Clear()
         return ServedSignature.from_message(definition, self.where, self.outputs)
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.keras_compatibility import called_on_placeholders, refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
 from keras_bert_layers.text.packing import check_room
 from keras_bert_layers.text.texts import plain_texts
 
@@ -119,6 +119,11 @@ class TextLayer(keras.layers.Layer):
                     f"{owner} expects {split} of str. Received: {name}[{number}] with a list of its own in it."
                 )
         return tf.ragged.constant(texts, dtype="string", ragged_rank=1)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TextLayer":
+        check_saved_dtype(cls.__name__, config)
+        return super().from_config(config)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
         batch = keras.tree.flatten(inputs)[0].shape[0]

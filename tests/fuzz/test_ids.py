@@ -146,7 +146,7 @@ def test_ids(name, encoders):
         names = (*NAMES, "input_ids", "mask", "sequence")
         if name == "ids signature":
             # TensorFlow's own, for dtypes and ranks that a signature does not take.
-            names += ("" if kind == "rank" else "was expected to be a",)
+            names += ("" if kind == "rank" else "was expected to be a", "Value for attr 'T'")
         return Case(f"{kind} {forms}", run, names, errors)
 
     run_cases(f"{name} ids", 750, make)

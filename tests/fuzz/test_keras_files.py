@@ -98,10 +98,9 @@ def test_configurations_of_our_layers(saved, canary, tmp_path):
                 assert {entry.name for entry in tmp_path.iterdir()} == {file.name}, "something was written"
             assert np.isfinite(model(tf.constant(["good films"]))).all()
 
-        # Keras writes the configuration into its own message.
-        return Case(
-            what, run, (NAME, "deserialize", "Bert", "DTypePolicy", "Layer", "layer", "vocabulary", "config", "weights")
-        )
+        # Keras writes the configuration into its own message; others name the argument, as `this`.
+        names = (NAME, "deserialize", "Bert", "DTypePolicy", "Layer", "layer", "vocabulary", "config", "weights", "`")
+        return Case(what, run, names)
 
     run_cases("configurations in .keras files", 400, make)
 

@@ -573,6 +573,7 @@ class TestAnswersThatAreNone:
             {"inputs": {"text": {"dtype": "DT_STRING"}}},
             {"inputs": {"text": SECRET}, "outputs": {"x": SECRET}},
             {"inputs": {"text": {"dtype": 1e9}}, "outputs": {"x": {"dtype": SECRET}}},
+            {"inputs": {"text": {"dtype": "DT_STRING"}}, "outputs": {"x": {"dtype": "\ud800"}}},
             {
                 "inputs": {"text": {"dtype": "DT_STRING"}},
                 "outputs": {"x": {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": SECRET}]}}},

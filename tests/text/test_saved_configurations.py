@@ -103,3 +103,33 @@ def test_a_packed_saved_model_still_comes_back(data_directory):
     again = TFHubSavedModel(saved_model.get_config())
     texts = tf.constant(["a text"])
     assert again.loaded.tokenize(texts).to_list() == saved_model.loaded.tokenize(texts).to_list()
+
+
+@pytest.mark.parametrize("damage", [5, None, True, "os.system", {"module": "os"}])
+def test_a_dtype_policy_that_is_none_is_refused_by_the_layers_name(damage):
+    config = kbl.BertConfig(len(SECRET), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    encoder = kbl.BertEncoder(config, layers=-1, combine="last", pooler=False)
+    layers = [
+        encoder,
+        kbl.LayerCombination("mean"),
+        kbl.SequencePooling("mean"),
+        kbl.WordPooling("mean"),
+        kbl.BertPreprocessor(SECRET, sequence_length=8),
+    ]
+    for layer in layers:
+        saved = layer.get_config()
+        assert isinstance(saved["dtype"], dict)
+        type(layer).from_config(saved)
+        saved["dtype"]["class_name"] = damage
+        with pytest.raises(ValueError, match=f"configuration of a {type(layer).__name__} is expected to hold a dtype"):
+            type(layer).from_config(saved)
+
+
+def test_a_combination_that_was_built_for_nothing_is_refused():
+    layer = kbl.LayerCombination("weighted")
+    layer([tf.zeros((1, 2, 8))] * 2)
+    saved = keras.saving.serialize_keras_object(layer)
+    assert keras.saving.deserialize_keras_object(saved).w.shape == (2,)
+    for damage in ("LayerCombination", {"input_shapes": []}, {"input_shape": 5}):
+        with pytest.raises(ValueError, match="LayerCombination is expected to hold the shapes"):
+            keras.saving.deserialize_keras_object({**saved, "build_config": damage})
