@@ -51,7 +51,7 @@ def plain_texts(texts: Any, name: str, owner: str) -> Any:
         if isinstance(texts, np.ndarray) and any(isinstance(text, (list, tuple, np.ndarray)) for text in texts.flat):
             # The words of each text as an object of the array.
             texts = texts.tolist()
-        elif isinstance(texts, list) and any(isinstance(text, np.ndarray) for text in texts):
+        if isinstance(texts, list) and any(isinstance(text, np.ndarray) for text in texts):
             texts = [text.tolist() if isinstance(text, np.ndarray) else text for text in texts]
     return texts
 

@@ -86,6 +86,7 @@ def test_the_ways_out_of_a_missing_text(preprocessor, missing):
         (np.array(None), ValueError, r"Received: inputs.shape=\(\)"),
         (["a", ["b"]], ValueError, r"the list inputs\[1\] and the str inputs\[0\]"),
         ([np.array([], dtype=object), "a"], ValueError, r"the list inputs\[0\] and the str inputs\[1\]"),
+        (np.array(["a", np.array([])], dtype=object), ValueError, r"the list inputs\[1\] and the str inputs\[0\]"),
         ([["a"], "b"], ValueError, r"the list inputs\[0\] and the str inputs\[1\]"),
         ([["a"], [["b"]]], ValueError, r"inputs\[1\] with a list of its own in it"),
         ([("a", "b")], ValueError, r"the tuple inputs\[0\] in a list. .*: tuple\(map\(list, zip\(\*pairs\)\)\)"),
