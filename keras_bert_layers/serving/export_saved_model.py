@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_bert_layers.atomic_directory import atomic_directory
-from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.local_path import local_path
 from keras_bert_layers.serving.card import CARD, loss_against, make_card
 from keras_bert_layers.serving.check import check_as
@@ -21,6 +21,7 @@ from keras_bert_layers.serving.stored_weights import StoredWeights
 from keras_bert_layers.serving.targets import ServableSignature, default_length_buckets
 from keras_bert_layers.serving.warmup import prediction_log_class, write_batching_parameters, write_warmup
 from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES
 
 WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 BATCHING = "batching_params.pbtxt"

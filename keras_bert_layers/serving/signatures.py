@@ -10,12 +10,13 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.layers.word_pooling import WordPooling
 from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES
 
 SIGNATURES = ("serving_default", "embed", "tokens", "layers", "words", "ids", "tokenize")
 

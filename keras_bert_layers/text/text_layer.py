@@ -9,9 +9,9 @@ from keras import KerasTensor
 from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
 from keras_bert_layers.text.packing import check_room
 from keras_bert_layers.text.texts import plain_texts
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 TYPES_OF_CHECKPOINTS = 2
-OUTPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 
 
 class TextLayer(keras.layers.Layer):
@@ -127,7 +127,7 @@ class TextLayer(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
         batch = keras.tree.flatten(inputs)[0].shape[0]
-        return {name: KerasTensor((batch, self.sequence_length), "int32") for name in OUTPUT_NAMES}
+        return {name: KerasTensor((batch, self.sequence_length), "int32") for name in TFHUB_NAMES}
 
 
 def _is_tensor(value: Any) -> bool:
