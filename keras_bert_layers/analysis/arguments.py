@@ -10,7 +10,7 @@ from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 from keras_bert_layers.layers.layer_selection import select_layers
 from keras_bert_layers.layers.sequence_pooling import POOLING_MODES, SequencePooling
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 
 
 def check_encoder(encoder: Any, argument: str = "encoder") -> None:
@@ -34,7 +34,7 @@ def check_encoder(encoder: Any, argument: str = "encoder") -> None:
 
 def check_preprocessor(preprocessor: Any) -> None:
     """Refuses anything else than a `BertPreprocessor` or a `TFHubPreprocessor`."""
-    if not isinstance(preprocessor, TextLayer):
+    if not isinstance(preprocessor, TextPreprocessor):
         raise TypeError(
             "The analysis expects `preprocessor` to be a BertPreprocessor or a TFHubPreprocessor. "
             f"Received: preprocessor of type {type(preprocessor).__name__}. "

@@ -16,7 +16,7 @@ from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoin
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
 from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, check_room, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
-from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor, check_sequence_length
 from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings, replace_added_tokens
 from keras_bert_layers.token_inputs import TFHUB_NAMES
 
@@ -25,7 +25,7 @@ _EXPORTED_FILES = ("bert_preprocessor.json", "saved_model.pb", "fingerprint.pb",
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
-class BertPreprocessor(TextLayer):
+class BertPreprocessor(TextPreprocessor):
     """Texts -> the ids that a BERT encoder takes, as a Keras layer.
 
     `[CLS] text [SEP]`, or `[CLS] first [SEP] second [SEP]` for pairs (Devlin et al. 2019, section 3), cut and padded:

@@ -14,7 +14,7 @@ from keras_bert_layers.token_inputs import TFHUB_NAMES
 TYPES_OF_CHECKPOINTS = 2
 
 
-class TextLayer(keras.layers.Layer):
+class TextPreprocessor(keras.layers.Layer):
     """What the preprocessors share: they take texts in any form and stay on the host, outside XLA.
 
     A subclass sets `sequence_length` and says which ids the segments get (`call`).
@@ -121,7 +121,7 @@ class TextLayer(keras.layers.Layer):
         return tf.ragged.constant(texts, dtype="string", ragged_rank=1)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "TextLayer":
+    def from_config(cls, config: dict[str, Any]) -> "TextPreprocessor":
         check_saved_dtype(cls.__name__, config)
         return super().from_config(config)
 
