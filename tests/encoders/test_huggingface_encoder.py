@@ -35,7 +35,7 @@ def fit_once(encoder):
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in HUGGINGFACE_NAMES}
     states = encoder(inputs)["encoder_outputs"]
     model = keras.Model(inputs, keras.layers.Dense(1)(states[:, 0]))
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
     model.fit(IDS, np.arange(4.0), batch_size=4, verbose=0)
 
 
