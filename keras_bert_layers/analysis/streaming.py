@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_layers.analysis.progress_bar import progress_bar
+from keras_bert_layers.encoders.layer_collector import LayerCollector
 from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, LayerwiseEncoder
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
@@ -379,27 +380,14 @@ def _make_batch(
 
 def _compile(encoder: Any, layers: Sequence[int], wanted: Wanted) -> Any:
     """The encoder's run as one graph for all shapes: ids -> `States`."""
-    if not encoder.built:
-        encoder.build()
-    needed = sorted({*layers, *(layer for _, combined in wanted.combinations for layer in combined)})
     word_pooling = WordPooling("mean", dtype="float32")
 
     def forward(ids: dict[str, tf.Tensor]) -> dict[str, list[tf.Tensor]]:
         mask = tf.cast(ids["input_mask"], "bool")
-        hidden_states: dict[int, list[Any]] = {}
-
-        def collect(number: int, states: list[Any]) -> list[Any]:
-            if number in needed:
-                hidden_states[number] = states
-            return states
-
         scores = [layer for layer in layers if layer > 0] if wanted.scores else []
-        given = encoder.run(ids["input_word_ids"], mask, ids["input_type_ids"], collect, scores, training=False)
-        states = [given.restore(hidden_states[layer]) for layer in layers]
-        for combination, combined in wanted.combinations:
-            parts = zip(*(hidden_states[layer] for layer in combined), strict=True)
-            states.append(given.restore([combination(list(part)) for part in parts]))
-        states = [tf.cast(state, "float32") for state in states]
+        collector = LayerCollector(encoder.num_layers, layers, wanted.combinations, scores)
+        given = encoder.run(ids["input_word_ids"], mask, ids["input_type_ids"], collector, training=False)
+        states = [tf.cast(state, "float32") for state in [*(given.states[layer] for layer in layers), *given.combined]]
         outputs: dict[str, list[tf.Tensor]] = {"tokens": [], "vectors": [], "words": [], "scores": []}
         if wanted.tokens:
             outputs["tokens"] = [tf.boolean_mask(state, mask) for state in states]
@@ -413,7 +401,7 @@ def _compile(encoder: Any, layers: Sequence[int], wanted: Wanted) -> Any:
                 words = word_pooling(state, ids["word_ids"])
                 outputs["words"].append(tf.boolean_mask(words["word_outputs"], words["word_mask"]))
         if wanted.scores:
-            outputs["scores"] = [tf.cast(given.attention_scores[layer], "float32") for layer in scores]
+            outputs["scores"] = [tf.cast(collector.attention_scores[layer], "float32") for layer in scores]
         return outputs
 
     names = (*TFHUB_NAMES, "special_tokens_mask", "word_ids")

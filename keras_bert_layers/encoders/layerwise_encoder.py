@@ -1,6 +1,6 @@
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -9,8 +9,14 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.encoders.input_checks import check_ids, check_shapes, out_of_range
-from keras_bert_layers.encoders.padding_removal import compiled_by_xla
-from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
+from keras_bert_layers.encoders.layer_collector import CollectedLayers, LayerCollector
+from keras_bert_layers.keras_compatibility import (
+    called_on_placeholders,
+    check_saved_dtype,
+    compiled_by_xla,
+    refuse_legacy_tensors,
+    sublayers,
+)
 from keras_bert_layers.layers.layer_combination import COMBINE_MODES, LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
 
@@ -36,20 +42,17 @@ def check_flags(**flags: Any) -> None:
 
 
 class EncoderStates(NamedTuple):
-    """What is left of an encoder's run once its layers are collected.
+    """What a run of an encoder gives, zero at padding.
 
     Attributes:
-        last: the states of the last layer: a list of parts `[..., hidden]`, in the form that is cheapest for that
-            encoder.
-        restore: brings such a list to `[batch, sequence, hidden]`, zero at padding.
+        states: number of the layer -> `[batch, sequence, hidden]`: those that the collector kept.
+        combined: of each combination of the collector, `[batch, sequence, ...]`.
         pooled_output: `[batch, hidden]`, or None.
-        attention_scores: number of the layer -> `[batch, heads, sequence, sequence]`; empty unless asked for.
     """
 
-    last: list[Any]
-    restore: Callable[[list[Any]], Any]
+    states: Mapping[int, Any]
+    combined: list[Any]
     pooled_output: Any
-    attention_scores: Mapping[int, Any]
 
 
 class LayerwiseEncoder(keras.layers.Layer):
@@ -162,13 +165,7 @@ class LayerwiseEncoder(keras.layers.Layer):
         raise NotImplementedError
 
     def run(
-        self,
-        token_ids: Any,
-        mask: Any,
-        segment_ids: Any,
-        collect: Callable[[int, list[Any]], list[Any]],
-        scores: list[int],
-        training: bool,
+        self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
         """Runs the encoder.
 
@@ -176,13 +173,17 @@ class LayerwiseEncoder(keras.layers.Layer):
             token_ids: int32 `[batch, sequence]`.
             mask: bool `[batch, sequence]`, true on real tokens.
             segment_ids: int32 `[batch, sequence]`.
-            collect: called with the number and the states of each layer, from the lowest to the last, as they come. The
-                states are a list of parts of the batch, as long for all layers, and it returns those that the next
-                layer is to take. What it does not keep is not held.
-            scores: the layers whose attention scores are needed too.
+            collector: what takes the layers, from the lowest to the last, as they come.
             training: whether dropout is on.
         """
         raise NotImplementedError
+
+    def _without_padding(self, collected: CollectedLayers, mask: Any, pooled_output: Any) -> EncoderStates:
+        """Returns the states of a wrapped model, which has something at padding too, with zeros there."""
+        states, combined = tf.nest.map_structure(
+            lambda state: tf.where(mask[..., None], tf.cast(state, self.compute_dtype), 0), tuple(collected)
+        )
+        return EncoderStates(states, combined, pooled_output)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "trainable":
@@ -207,40 +208,31 @@ class LayerwiseEncoder(keras.layers.Layer):
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         token_ids, mask, segment_ids = self._standardize(inputs)
         selected, combination = self.selected_layers, self.combination
-        accumulators: list[Any] = []
-        kept: dict[int, list[Any]] = {}
-
-        def collect(number: int, states: list[Any]) -> list[Any]:
-            # A list and a stack are made of states as they leave the encoder, the others of the cheaper form.
-            if combination is None or combination.mode == "stack":
-                if number in selected:
-                    kept[number] = states
-                return states
-            if not accumulators:
-                accumulators.extend(combination.accumulator(len(selected), training) for _ in states)
-            for position in (position for position, layer in enumerate(selected) if layer == number):
-                pairs = zip(accumulators, states, strict=True)
-                states = [accumulator.add(position, state) for accumulator, state in pairs]
-            return states
-
-        scores = selected if self.return_attention_scores else []
-        states = self.run(token_ids, mask, segment_ids, collect, scores, bool(training))
-        outputs = {"sequence_output": states.restore(states.last), "mask": mask}
-        if not accumulators:
-            restored = {number: states.restore(state) for number, state in kept.items()}
-            combined: Any = [restored[number] for number in selected]
-            if combination is not None:
-                combined = combination(combined)
+        # A list and a stack are made of states as they leave the encoder, the others while it runs.
+        while_running = combination is not None and combination.mode != "stack"
+        collector = LayerCollector(
+            self.num_layers,
+            keep=[] if while_running else selected,
+            combine=[(combination, selected)] if while_running else [],
+            keep_scores=selected if self.return_attention_scores else [],
+            training=bool(training),
+        )
+        states, combined, pooled_output = self.run(token_ids, mask, segment_ids, collector, bool(training))
+        outputs = {"sequence_output": states[self.num_layers], "mask": mask}
+        if while_running:
+            encoder_outputs = combined[0]
         else:
-            combined = states.restore([accumulator.result() for accumulator in accumulators])
+            encoder_outputs = [states[number] for number in selected]
+            if combination is not None:
+                encoder_outputs = combination(encoder_outputs)
         if combination is not None:
             # A LayerCombination of the user's own may have another policy.
-            combined = tf.cast(combined, self.compute_dtype)
-        outputs["encoder_outputs"] = combined
+            encoder_outputs = tf.cast(encoder_outputs, self.compute_dtype)
+        outputs["encoder_outputs"] = encoder_outputs
         if self.has_pooler:
-            outputs["pooled_output"] = tf.cast(states.pooled_output, self.compute_dtype)
+            outputs["pooled_output"] = tf.cast(pooled_output, self.compute_dtype)
         if self.return_attention_scores:
-            stacked = tf.stack([states.attention_scores[layer] for layer in selected], axis=1)
+            stacked = tf.stack([collector.attention_scores[layer] for layer in selected], axis=1)
             real = mask[:, None, None, :, None] & mask[:, None, None, None, :]
             outputs["attention_scores"] = tf.where(real, tf.cast(stacked, self.compute_dtype), 0)
         return self._mark_wrong_rows(outputs, mask, token_ids, segment_ids) if compiled_by_xla() else outputs
@@ -267,15 +259,9 @@ class LayerwiseEncoder(keras.layers.Layer):
                 "the call's `encoder_outputs`."
             )
         numbers = select_layers(layers, self.num_layers, self.has_embeddings)
-        kept: dict[int, list[Any]] = {}
-
-        def collect(number: int, states: list[Any]) -> list[Any]:
-            if number in numbers:
-                kept[number] = states
-            return states
-
-        states = self.run(*self._standardize(inputs), collect, [], training)
-        return [states.restore(kept[number]) for number in numbers]
+        collector = LayerCollector(self.num_layers, keep=numbers)
+        states = self.run(*self._standardize(inputs), collector, training).states
+        return [states[number] for number in numbers]
 
     def _check_inputs(self, inputs: Any) -> dict[str, Any]:
         refuse_legacy_tensors(self, inputs)
@@ -493,7 +479,7 @@ class LayerwiseEncoder(keras.layers.Layer):
         unseen: list[tuple[str, keras.layers.Layer]] = [("", self)]
         while unseen:
             prefix, parent = unseen.pop()
-            for layer in parent._layers:
+            for layer in sublayers(parent):
                 found[f"{prefix}{layer.name}"] = layer
                 unseen.append((f"{prefix}{layer.name}/", layer))
         return found

@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -7,7 +7,13 @@ import tensorflow as tf
 
 from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
 from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
-from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, EncoderStates, LayerwiseEncoder, check_flags
+from keras_bert_layers.encoders.layer_collector import LayerCollector
+from keras_bert_layers.encoders.layerwise_encoder import (
+    TFHUB_NAMES,
+    EncoderStates,
+    LayerwiseEncoder,
+    check_flags,
+)
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
@@ -113,27 +119,13 @@ class TFHubEncoder(LayerwiseEncoder):
         return [self.pretrained]
 
     def run(
-        self,
-        token_ids: Any,
-        mask: Any,
-        segment_ids: Any,
-        collect: Callable[[int, list[Any]], list[Any]],
-        scores: list[int],
-        training: bool,
+        self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
         outputs = self._call_encoder(token_ids, tf.cast(mask, "int32"), segment_ids, training)
-
-        def restore(states: list[Any]) -> Any:
-            return tf.where(mask[..., None], tf.cast(states[0], self.compute_dtype), 0)
-
+        collected = collector.start()
         for number, states in enumerate(outputs["encoder_outputs"], start=1):
-            collect(number, [states])
-        return EncoderStates(
-            last=[outputs["encoder_outputs"][-1]],
-            restore=restore,
-            pooled_output=outputs.get("pooled_output"),
-            attention_scores={},
-        )
+            collected.take(number, states)
+        return self._without_padding(collected.result(), mask, outputs.get("pooled_output"))
 
     def _call_encoder(self, token_ids: Any, mask: Any, segment_ids: Any, training: bool = False) -> dict[str, Any]:
         inputs = dict(zip(TFHUB_NAMES, (token_ids, mask, segment_ids), strict=True))
