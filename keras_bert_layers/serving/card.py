@@ -15,7 +15,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.serving.example_inputs import GOLDEN_ROWS, TEXTS, example_inputs, rows_of
-from keras_bert_layers.serving.targets import ServableSignature
+from keras_bert_layers.serving.servable_signature import ServableSignature
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 from keras_bert_layers.text.text_layer import TextLayer
 

@@ -15,10 +15,10 @@ from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHU
 from keras_bert_layers.local_path import local_path
 from keras_bert_layers.serving.card import CARD, loss_against, make_card
 from keras_bert_layers.serving.check import check_as
-from keras_bert_layers.serving.check_parts import check_parts
+from keras_bert_layers.serving.preprocessor_fits_encoder import check_preprocessor_fits_encoder
+from keras_bert_layers.serving.servable_signature import ServableSignature, default_length_buckets
 from keras_bert_layers.serving.signatures import ServedModel
 from keras_bert_layers.serving.stored_weights import StoredWeights
-from keras_bert_layers.serving.targets import ServableSignature, default_length_buckets
 from keras_bert_layers.serving.warmup import prediction_log_class, write_batching_parameters, write_warmup
 from keras_bert_layers.text.text_layer import TextLayer
 
@@ -135,13 +135,15 @@ def export_saved_model(
         )
     served = ServedModel(model, output_names)
     _warn_of_names(served)
-    check_parts(served)
+    check_preprocessor_fits_encoder(served)
     chosen = [served.signature(name) for name in dict.fromkeys(["serving_default", *signatures])]
     lengths = _length_buckets(served, target, length_buckets)
     weights = StoredWeights(model, dtype, quantize, target)
     with atomic_directory(directory, overwrite, FILES) as work:
         servables = {
-            signature.name: ServableSignature(signature, target, lengths, batch_sizes, weights.scope, weights.rewrite)
+            signature.name: ServableSignature(
+                signature, target, lengths, batch_sizes, weights.substituted, weights.gather_before_cast
+            )
             for signature in chosen
         }
         module = tf.Module()
@@ -160,7 +162,9 @@ def export_saved_model(
         if dtype is not None or quantize is not None:
             exact = StoredWeights(model)
             floats = {
-                name: ServableSignature(served.signature(name), "cpu", None, batch_sizes, exact.scope, exact.rewrite)
+                name: ServableSignature(
+                    served.signature(name), "cpu", None, batch_sizes, exact.substituted, exact.gather_before_cast
+                )
                 for name in servables
             }
             loss = loss_against(floats, servables)
