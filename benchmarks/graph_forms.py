@@ -11,13 +11,13 @@ import statistics
 import keras
 import tensorflow as tf
 from forward import MIXED
-from keras_bert_layers.encoders.attention_rows import PackedRows
-from keras_bert_layers.encoders.token_layout import PackedLayout
 from measure import report, seconds_in_turns
 
 import keras_bert_layers as kbl
 from keras_bert_layers.encoders import bert_encoder
+from keras_bert_layers.encoders.attention_rows import PackedRows
 from keras_bert_layers.encoders.layer_normalization import fused, in_few_operations
+from keras_bert_layers.encoders.token_layout import PackedLayout
 
 TIMES = 12
 SHAPE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}

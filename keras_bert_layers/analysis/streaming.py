@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_layers.analysis.progress_bar import progress_bar
+from keras_bert_layers.encoders.encoder_contract import TFHUB_NAMES
 from keras_bert_layers.encoders.layer_collector import LayerCollector
-from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 from keras_bert_layers.layers.layer_combination import COMBINE_MODES, LayerCombination
@@ -158,7 +159,7 @@ class Selection(NamedTuple):
 
 def check_encoder(encoder: Any, argument: str = "encoder") -> None:
     """Refuses anything else than a `BertEncoder`, a `HuggingFaceEncoder` or a `TFHubEncoder`."""
-    if isinstance(encoder, LayerwiseEncoder) and not isinstance(encoder, WindowedEncoder):
+    if isinstance(encoder, LayerwiseEncoder):
         return
     if isinstance(encoder, WindowedEncoder):
         way_out = (

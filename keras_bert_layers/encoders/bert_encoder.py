@@ -56,7 +56,7 @@ class BertEncoder(LayerwiseEncoder):
     """BERT (Devlin et al. 2019) as a Keras layer that gives out every layer.
 
     Equal to Hugging Face's `TFBertModel` on the same weights, to 1e-5 on all real tokens in every layer. The dense work
-    is done on real tokens alone, without padding. For inputs and outputs see `LayerwiseEncoder`.
+    is done on real tokens alone, without padding. For inputs and outputs see `EncoderContract`.
 
     Args:
         config: a `BertConfig`, or a dict of its fields. The encoder starts from random weights; `from_pretrained`
@@ -159,7 +159,7 @@ class BertEncoder(LayerwiseEncoder):
         self.has_pooler = pooler and self.num_layers == config.num_hidden_layers
         if self.has_pooler:
             self.pooler = dense(config.hidden_size, config, "pooler", policy, activation="tanh")
-        self.set_layers(layers, combine, trainable, return_attention_scores)
+        self.finish_init(layers, combine, trainable, return_attention_scores)
 
     @classmethod
     def from_pretrained(

@@ -44,7 +44,7 @@ class HuggingFaceEncoder(LayerwiseEncoder):
 
     The model's variables are this layer's weights: the same objects, not copies, so that training this layer trains
     the model. The model runs in its own dtype and its outputs are cast to this layer's. For inputs and outputs see
-    `LayerwiseEncoder`.
+    `EncoderContract`.
 
     Args:
         tf_model: a `TFBertModel`, `TFDistilBertModel`, `TFAlbertModel`, `TFRobertaModel`, `TFElectraModel`, or another
@@ -111,7 +111,7 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         self.max_positions = self.pretrained.rows("position_embeddings?")
         if self.max_positions is not None and config.model_type in _POSITIONS_BEHIND_PADDING:
             self.max_positions -= config.pad_token_id + 1
-        self.set_layers(layers, combine, trainable, return_attention_scores)
+        self.finish_init(layers, combine, trainable, return_attention_scores)
 
     @classmethod
     def from_pretrained(

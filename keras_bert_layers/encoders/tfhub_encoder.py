@@ -7,13 +7,9 @@ import tensorflow as tf
 
 from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
 from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
+from keras_bert_layers.encoders.encoder_contract import TFHUB_NAMES
 from keras_bert_layers.encoders.layer_collector import LayerCollector
-from keras_bert_layers.encoders.layerwise_encoder import (
-    TFHUB_NAMES,
-    EncoderStates,
-    LayerwiseEncoder,
-    check_flags,
-)
+from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
@@ -24,7 +20,7 @@ class TFHubEncoder(LayerwiseEncoder):
     Takes any SavedModel with TF Hub's contract for transformer text encoders that has `encoder_outputs`, whatever its
     architecture. Its variables are this layer's weights: the same objects, not copies. It runs in its own dtype and its
     outputs are cast to this layer's. TF Hub encoders give out no layer 0. For inputs and outputs see
-    `LayerwiseEncoder`.
+    `EncoderContract`.
 
     A `.keras` file carries the graph, which is executable: it loads with `safe_mode=False` alone.
 
@@ -83,7 +79,7 @@ class TFHubEncoder(LayerwiseEncoder):
         self.vocab_size = self.pretrained.rows("word_embeddings")
         self.type_vocab_size = self.pretrained.rows("(token_)?type_embeddings")
         self.max_positions = self.pretrained.rows("position_embeddings?")
-        self.set_layers(layers, combine, trainable, return_attention_scores)
+        self.finish_init(layers, combine, trainable, return_attention_scores)
 
     def _trace(self, source: Any) -> dict[str, Any]:
         """Runs the encoder on symbolic ids, to see what it takes and gives."""

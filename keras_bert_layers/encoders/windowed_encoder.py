@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor, ops
 
-from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.encoder_contract import HUGGINGFACE_NAMES, TFHUB_NAMES, EncoderContract
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.token_layout import PackedLayout, PaddedLayout, choose_whole_layout
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
@@ -45,7 +46,7 @@ class Windows(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
-class WindowedEncoder(LayerwiseEncoder):
+class WindowedEncoder(EncoderContract):
     r"""Runs an encoder on documents that are longer than its positions, in overlapping windows, and joins the states.
 
     A document is one row `[CLS] w_1 ... w_n [SEP]`, padded at its end, of any length
@@ -70,7 +71,7 @@ class WindowedEncoder(LayerwiseEncoder):
     (`max_tokens`) is cut: pieces past the last window, and with them the document's own [SEP], are zero in the outputs
     and False in `mask`. An eager call warns of it, and a functional model when it is built on inputs so long.
 
-    Inputs and outputs are those of `LayerwiseEncoder`, for any layers and any combination of `encoder`. With
+    Inputs and outputs are those of `EncoderContract`, for any layers and any combination of `encoder`. With
     `merge=None` all outputs have the window as second axis, `sequence_output` being `[batch, windows, width, hidden]`
     and `mask` `[batch, windows, width]`, with as many windows as the padded length needs (at most `max_windows`) and
     width the smaller of `window` and the padded length. There are two more, and no implicit masks:
@@ -133,7 +134,7 @@ class WindowedEncoder(LayerwiseEncoder):
         repeat_first_segment: bool = False,
         name: str | None = None,
     ):
-        if not isinstance(encoder, LayerwiseEncoder) or isinstance(encoder, WindowedEncoder):
+        if not isinstance(encoder, LayerwiseEncoder):
             raise TypeError(
                 "WindowedEncoder expects a BertEncoder, a HuggingFaceEncoder or a TFHubEncoder. "
                 f"Received: encoder of type {type(encoder).__module__}.{type(encoder).__name__}."

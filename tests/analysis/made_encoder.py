@@ -32,7 +32,7 @@ class MadeEncoder(LayerwiseEncoder):
         self.logits = random.normal(size=(len(tables), num_heads, tables.shape[1], tables.shape[1])).astype("float32")
         self.num_layers, self.hidden_size, self.num_heads = len(tables) - 1, tables.shape[2], num_heads
         self.texts_seen = tf.Variable(0, trainable=False)
-        self.set_layers(arguments.get("layers", "all"), arguments.get("combine"), True, False)
+        self.finish_init(arguments.get("layers", "all"), arguments.get("combine"), True, False)
 
     @property
     def pretrained_layers(self) -> list:

@@ -25,7 +25,7 @@ class ConstantEncoder(LayerwiseEncoder):
         self.num_heads = 1
         self.has_embeddings = has_embeddings
         self.has_pooler = False
-        self.set_layers(layers, combine, trainable=True, return_attention_scores=False)
+        self.finish_init(layers, combine, trainable=True, return_attention_scores=False)
 
     @property
     def pretrained_layers(self):
