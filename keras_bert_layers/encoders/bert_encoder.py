@@ -12,7 +12,7 @@ from keras_bert_layers.encoders.layer_calls import layer_calls
 from keras_bert_layers.encoders.layer_collector import LayerCollector
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
-from keras_bert_layers.encoders.lora import Embedding
+from keras_bert_layers.encoders.lora import Embedding, freeze_all_but_lora, has_lora
 from keras_bert_layers.encoders.token_layout import choose_layout
 from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, random_start
 from keras_bert_layers.layers.layer_combination import LayerCombination
@@ -248,9 +248,9 @@ class BertEncoder(LayerwiseEncoder):
     def run(
         self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
-        # Only the layout knows that there is no padding among the tokens, or that they run in two halves.
+        # Three tricks, each behind a name. The layout leaves the padding out, and may run `run_layers` on two halves of
+        # the batch. The calls of layers save what no gradient asks for. The collector combines layers as they come.
         layout = choose_layout(mask, training, one_text_each=bool(collector.keep_scores))
-        positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
         embeddings, *transformer_layers = layer_calls(
             [self.embeddings, *self.transformer_layers],
             training,
@@ -265,6 +265,7 @@ class BertEncoder(LayerwiseEncoder):
                 tokens = collected.take(number, tokens, scores)
             return collected.result()
 
+        positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
         tokens = embeddings(*map(layout.pack, (token_ids, positions, segment_ids)))
         states, combined = layout.run(run_layers, tokens, self.num_heads)
         pooled_output = self.pooler(states[self.num_layers][:, 0]) if self.has_pooler else None
@@ -298,7 +299,7 @@ class BertEncoder(LayerwiseEncoder):
                 f"Expected `rank` to be an integer from 1 to {self.hidden_size}, the hidden size. "
                 f"Received: rank={rank!r}."
             )
-        if self._lora_layers():
+        if has_lora(self):
             raise ValueError(
                 f"Expected an encoder without LoRA. Received: {self.name!r}, which has it. Make another encoder for "
                 "another rank."
@@ -308,24 +309,13 @@ class BertEncoder(LayerwiseEncoder):
                 layer.enable_lora(rank)
         if not self.trainable:  # type: ignore[has-type]
             self.trainable = True
-        self._freeze_all_but_lora()
-
-    def _lora_layers(self) -> list[keras.layers.Layer]:
-        return [layer for layer in self._sublayers().values() if getattr(layer, "lora_enabled", False)]
-
-    def _freeze_all_but_lora(self) -> None:
-        for layer in self.pretrained_layers:
-            layer.trainable = True
-        for layer in self.pretrained_layers:
-            for sublayer in layer._flatten_layers():
-                if not sublayer._layers and not getattr(sublayer, "lora_enabled", False):
-                    sublayer.trainable = False
+        freeze_all_but_lora(self.pretrained_layers)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "trainable" and value and self._lora_layers():
+        if name == "trainable" and value and has_lora(self):
             # Thawed after a time with the head alone, it goes on with LoRA.
-            self._freeze_all_but_lora()
+            freeze_all_but_lora(self.pretrained_layers)
 
     def get_config(self) -> dict[str, Any]:
         return {
