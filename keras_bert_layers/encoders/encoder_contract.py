@@ -1,5 +1,4 @@
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +10,7 @@ from keras import KerasTensor
 from keras_bert_layers.encoders.input_checks import check_ids, check_shapes, out_of_range
 from keras_bert_layers.keras_compatibility import called_on_placeholders, compiled_by_xla, refuse_legacy_tensors
 from keras_bert_layers.layers.layer_combination import LayerCombination
-
-# (token ids, attention mask, segment ids) as TensorFlow Hub and as Hugging Face name them.
-TFHUB_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
-HUGGINGFACE_NAMES = ("input_ids", "attention_mask", "token_type_ids")
-# What a preprocessor may add for layers that come after the encoder.
-_IGNORED_NAMES = re.compile(r"offsets|word_ids|special_tokens_mask|window_.*")
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES, family_of, is_extra
 
 
 class EncoderContract(keras.layers.Layer):
@@ -91,8 +85,8 @@ class EncoderContract(keras.layers.Layer):
                 f"{TFHUB_NAMES} or {HUGGINGFACE_NAMES}, as BertPreprocessor makes them. "
                 f"Received: inputs of type {type(inputs).__name__}."
             )
-        keys = [key for key in inputs if not _IGNORED_NAMES.fullmatch(key)]
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
+        keys = [key for key in inputs if not is_extra(key)]
+        names = family_of(inputs)
         if names[0] not in inputs or not set(keys) <= set(names):
             raise ValueError(
                 f"{type(self).__name__} expects the keys {TFHUB_NAMES} or the keys {HUGGINGFACE_NAMES}, not both; the "
@@ -149,7 +143,7 @@ class EncoderContract(keras.layers.Layer):
         if not isinstance(inputs, Mapping):
             # Keras's TimeDistributed comes here without a call.
             self._check_inputs(inputs)
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
+        names = family_of(inputs)
         given = {name: tf.convert_to_tensor(inputs[name]) for name in names if name in inputs}
         is_checked = not compiled_by_xla()
         if is_checked:
@@ -174,7 +168,7 @@ class EncoderContract(keras.layers.Layer):
         return keras.tree.map_structure(mark, outputs) if wrong else outputs
 
     def _mask(self, inputs: dict[str, Any]) -> Any:
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
+        names = family_of(inputs)
         if names[1] in inputs:
             return keras.ops.cast(inputs[names[1]], "bool")
         return keras.ops.ones_like(inputs[names[0]], dtype="bool")
@@ -194,7 +188,7 @@ class EncoderContract(keras.layers.Layer):
         return masks
 
     def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
+        names = family_of(inputs)
         batch, sequence = inputs[names[0]].shape
         shape = (batch, sequence, self.hidden_size)
         count = len(self.selected_layers)

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
 from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
-from keras_bert_layers.encoders.encoder_contract import TFHUB_NAMES
 from keras_bert_layers.encoders.layer_collector import LayerCollector
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.layers.layer_combination import LayerCombination
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -51,6 +51,7 @@ class TFHubEncoder(LayerwiseEncoder):
         source: Any,
         layers: int | str | Iterable[int] = "all",
         combine: str | LayerCombination | None = None,
+        *,
         pooler: bool = True,
         trainable: bool = True,
         return_attention_scores: bool = False,

@@ -6,10 +6,11 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor, ops
 
-from keras_bert_layers.encoders.encoder_contract import HUGGINGFACE_NAMES, TFHUB_NAMES, EncoderContract
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.token_layout import PackedLayout, PaddedLayout, choose_whole_layout
 from keras_bert_layers.layers.layer_combination import LayerCombination
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES, family_of
 
 MERGES = ("max_context", "mean", None)
 _FAR = 2**31 - 1
@@ -451,7 +452,7 @@ class WindowedEncoder(EncoderContract):
                 if len(state.shape) == 3:
                     state._keras_mask = outputs["mask"]
             return outputs
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
+        names = family_of(inputs)
         batch, sequence = inputs[names[0]].shape
         width = None if sequence is None else min(sequence, self.window)
         count = None if sequence is None else self._most_windows(sequence)

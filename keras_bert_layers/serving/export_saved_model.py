@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_bert_layers.atomic_directory import atomic_directory
-from keras_bert_layers.encoders.encoder_contract import HUGGINGFACE_NAMES, TFHUB_NAMES, EncoderContract
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.local_path import local_path
 from keras_bert_layers.serving.card import CARD, loss_against, make_card
 from keras_bert_layers.serving.check import check_as
@@ -20,7 +20,8 @@ from keras_bert_layers.serving.servable_signature import ServableSignature, defa
 from keras_bert_layers.serving.signatures import ServedModel
 from keras_bert_layers.serving.stored_weights import StoredWeights
 from keras_bert_layers.serving.warmup import prediction_log_class, write_batching_parameters, write_warmup
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES
 
 WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 BATCHING = "batching_params.pbtxt"
@@ -32,7 +33,7 @@ INPUTS = ("text", "pair", "words")
 def export_saved_model(
     model: keras.Model,
     directory: str | os.PathLike[str],
-    preprocessor: TextLayer | keras.Model | None = None,
+    preprocessor: TextPreprocessor | keras.Model | None = None,
     overwrite: bool = False,
     inputs: str = "text",
     signatures: Sequence[str] = ("serving_default",),
@@ -280,12 +281,12 @@ def _length_buckets(served: ServedModel, target: str, length_buckets: Sequence[i
     return lengths
 
 
-def _join(preprocessor: TextLayer | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
+def _join(preprocessor: TextPreprocessor | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
     """Puts a preprocessor before a model on ids; inputs of the model that it does not make stay inputs."""
     texts: Any
     if inputs not in INPUTS:
         raise ValueError(f"Expected `inputs` to be one of {', '.join(INPUTS)}. Received: inputs={inputs!r}.")
-    if isinstance(preprocessor, TextLayer):
+    if isinstance(preprocessor, TextPreprocessor):
         names = ["text_a", "text_b"] if inputs == "pair" else ["text"]
         shape = (None,) if inputs == "words" else ()
         texts = [keras.Input(shape=shape, dtype="string", name=name) for name in names]

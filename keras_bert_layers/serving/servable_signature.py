@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_bert_layers.encoders.execution import graph_for
 from keras_bert_layers.serving.pruned_function import PrunedFunction
 from keras_bert_layers.serving.signatures import Signature, Tensors
-from keras_bert_layers.text.bucket_by_length import MASK_NAMES, PADDING
+from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
 
 # Of all positions; each rounded up to a multiple of 8.
 BUCKET_PARTS = (8, 4, 2, 1)

@@ -10,12 +10,13 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.encoders.encoder_contract import HUGGINGFACE_NAMES, TFHUB_NAMES, EncoderContract
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.layers.word_pooling import WordPooling
 from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES
 
 SIGNATURES = ("serving_default", "embed", "tokens", "layers", "words", "ids", "tokenize")
 
@@ -73,7 +74,7 @@ class ServedModel:
         borders = {id(x): x for step in self.last_steps for x in step.inputs if id(x) not in last and not is_string(x)}
         self.borders = {f"border_{i}": tensor for i, tensor in enumerate(borders.values())}
         self.text_names = [name for name, tensor in self.inputs.items() if is_string(tensor)]
-        self.preprocessors = [step for step in self.host_steps if isinstance(step.operation, TextLayer)]
+        self.preprocessors = [step for step in self.host_steps if isinstance(step.operation, TextPreprocessor)]
         self.encoders = [step for step in self.dense_steps if isinstance(step.operation, EncoderContract)]
         self.host_outputs = _host_output_names(self.host_steps)
 
@@ -297,9 +298,9 @@ def _argument_name(name: str) -> str:
 def _host_output_names(host_steps: list[Step]) -> dict[int, str]:
     """`id` of each KerasTensor that leaves the host's half -> a name: a preprocessor's key."""
     names: dict[int, str] = {}
-    several = sum(isinstance(step.operation, TextLayer) for step in host_steps) > 1
+    several = sum(isinstance(step.operation, TextPreprocessor) for step in host_steps) > 1
     for number, step in enumerate(host_steps):
-        if isinstance(step.operation, TextLayer):
+        if isinstance(step.operation, TextPreprocessor):
             spec = step.operation.compute_output_spec(*step.arguments.args)
             keys = [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(spec)]
         else:
