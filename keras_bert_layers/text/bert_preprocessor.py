@@ -191,8 +191,8 @@ class BertPreprocessor(TextPreprocessor):
             sequence_length: the longest row, from 3 to the checkpoint's number of positions (beyond it with
                 `long_documents=True`).
             revision, cache_dir, token, local_files_only: as in `BertEncoder.from_pretrained`.
-            **arguments: the other arguments of the constructor, but those that the checkpoint's tokenizer sets. Of these
-                `added_tokens` may be given, which takes the place of those that the checkpoint lists.
+            **arguments: the other arguments of the constructor, but those that the checkpoint's tokenizer sets. Of
+                these `added_tokens` may be given, which takes the place of those that the checkpoint lists.
 
         Returns:
             The `BertPreprocessor`.
