@@ -121,9 +121,8 @@ def test_other_names_of_special_tokens(tmp_path):
         if name != "all":
             (tmp_path / name).unlink()
         reference = transformers.BertTokenizerFast.from_pretrained(tmp_path, split_special_tokens=True)
-        ids = kbl.BertPreprocessor.from_pretrained(tmp_path, sequence_length=16)(["hello ß</s>", "[CLS] é"])[
-            "input_word_ids"
-        ]
+        preprocessor = kbl.BertPreprocessor.from_pretrained(tmp_path, sequence_length=16)
+        ids = preprocessor(["hello ß</s>", "[CLS] é"])["input_word_ids"]
         expected = reference(["hello ß</s>", "[CLS] é"], padding="max_length", max_length=16)["input_ids"]
         # Without tokenizer_config.json the vocabulary says that it is cased.
         assert ids.numpy().tolist() == expected or name != "all"
