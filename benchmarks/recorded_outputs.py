@@ -481,7 +481,9 @@ def training():
         with tf.GradientTape() as tape:
             score = tf.reduce_sum(tf.square(model(ids)))
         gradients = tape.gradient(score, [weight.value for weight in model.trainable_weights])
-        yield f"{name}/gradients", sorted(float(tf.norm(tf.convert_to_tensor(gradient))) for gradient in gradients)
+        # None is that of the pooler, which nothing uses.
+        norms = [float(tf.norm(tf.convert_to_tensor(gradient))) for gradient in gradients if gradient is not None]
+        yield f"{name}/gradients", sorted(norms)
 
 
 SIGNATURES = ["embed", "tokens", "layers", "words", "ids", "tokenize"]
@@ -596,8 +598,6 @@ def analysis():
     yield "neighbours", public("analysis.neighbours")(*asked, queries=texts[:3], count=4, layers="all")
     yield "layer_weights", public("analysis.layer_weights")(encoder)
     yield "probe_layers", public("analysis.probe_layers")(*asked, labels, folds=2)
-    windowed = public("WindowedEncoder")(encoder, window=24, stride=8)
-    yield "windows", extract(windowed, preprocessor, texts, layers="all", pooling="mean")
 
 
 def minilm():
