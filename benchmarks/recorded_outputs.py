@@ -186,21 +186,29 @@ def combination(mode):
     return public("LayerCombination")("weighted", **mode) if isinstance(mode, dict) else mode
 
 
+def wrapped(kind, fresh):
+    """Returns a model to wrap: one for all, or, to be trained, a fresh one."""
+    if not fresh and kind in WRAPPED:
+        return WRAPPED[kind]
+    if kind == "huggingface":
+        import transformers
+
+        model = transformers.TFBertModel.from_pretrained(CHECKPOINT, use_safetensors=True)
+    else:
+        model = tf.saved_model.load(os.fspath(DATA / "checkpoints" / "tfhub_bert_tiny" / "encoder"))
+    if not fresh:
+        WRAPPED[kind] = model
+    return model
+
+
 def encoder_of(kind, layers="all", combine=None, fresh=False, **arguments):
     """Makes an encoder; wrapped models are shared unless `fresh`."""
     combine = combination(combine)
     if kind == "bert":
         encoder = public("BertEncoder").from_pretrained(CHECKPOINT, layers=layers, combine=combine, **arguments)
     else:
-        if fresh or kind not in WRAPPED:
-            if kind == "huggingface":
-                import transformers
-
-                WRAPPED[kind] = transformers.TFBertModel.from_pretrained(CHECKPOINT, use_safetensors=True)
-            else:
-                WRAPPED[kind] = tf.saved_model.load(os.fspath(DATA / "checkpoints" / "tfhub_bert_tiny" / "encoder"))
         wrapper = public({"huggingface": "HuggingFaceEncoder", "tfhub": "TFHubEncoder"}[kind])
-        encoder = wrapper(WRAPPED[kind], layers=layers, combine=combine, **arguments)
+        encoder = wrapper(wrapped(kind, fresh), layers=layers, combine=combine, **arguments)
     if encoder.combination is not None and not (isinstance(combine, keras.Layer) and combine.initial_weights):
         fill(encoder.combination.weights)
     return encoder
@@ -524,13 +532,12 @@ def exports():
         encoder = encoder_of(options.pop("kind", "bert"), combine="weighted")
         if windowed:
             encoder = public("WindowedEncoder")(encoder, window=12, stride=4)
-        # With a buffer of its own the windowed one makes rows of more tokens than the encoder has positions.
         preprocessor = public("BertPreprocessor").from_pretrained(
             CHECKPOINT,
             sequence_length=96 if windowed else 48,
             long_documents=windowed,
             return_word_ids=form == "words",
-            padding="longest",
+            padding="longest" if options.keys() <= {"target"} else "max_length",
         )
         model = text_model(encoder, form, preprocessor)
         if options["target"] == "gpu":
