@@ -179,7 +179,7 @@ class EncoderContract(keras.layers.Layer):
             encoder_outputs: Any = [mask] * len(self.selected_layers)
         else:
             # Keras takes axis 1 for the sequence; that of a stack is the layer.
-            encoder_outputs = None if self.combination.mode == "stack" else mask
+            encoder_outputs = mask if self.combination.has_sequence_axis else None
         masks = {"encoder_outputs": encoder_outputs, "sequence_output": mask, "mask": None}
         if self.has_pooler:
             masks["pooled_output"] = None

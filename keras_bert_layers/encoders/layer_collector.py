@@ -1,6 +1,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from keras_bert_layers.encoders.accumulator import Accumulator
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
@@ -58,7 +59,7 @@ class LayerCollection:
         self._collector = collector
         self._states: dict[int, Any] = {}
         self._accumulators = [
-            (combination.accumulator(len(layers), collector.training), layers)
+            (Accumulator(combination, len(layers), collector.training), layers)
             for combination, layers in collector.combine
         ]
 
@@ -84,6 +85,6 @@ class LayerCollection:
                     states = accumulator.add(position, states)
         return states
 
-    def result(self) -> "CollectedLayers":
+    def result(self) -> CollectedLayers:
         """Returns what was taken, once all layers came."""
         return CollectedLayers(self._states, [accumulator.result() for accumulator, _ in self._accumulators])

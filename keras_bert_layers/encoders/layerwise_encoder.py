@@ -143,7 +143,7 @@ class LayerwiseEncoder(EncoderContract):
         token_ids, mask, segment_ids = self._standardize(inputs)
         selected, combination = self.selected_layers, self.combination
         # A list and a stack are made of states as they leave the encoder, the others while it runs.
-        while_running = combination is not None and combination.mode != "stack"
+        while_running = combination is not None and combination.has_sequence_axis
         collector = LayerCollector(
             self.num_layers,
             keep=[] if while_running else selected,

@@ -236,7 +236,7 @@ class ServedModel:
         states = outputs["encoder_outputs"]
         if isinstance(states, (list, tuple)):
             states = states[0] if len(states) == 1 else tf.add_n(list(states)) / len(states)
-        elif self.encoder.combination is not None and self.encoder.combination.mode == "stack":
+        elif self.encoder.combination is not None and not self.encoder.combination.has_sequence_axis:
             states = tf.reduce_mean(states, axis=1)
         if len(states.shape) != 3:
             raise ValueError(
