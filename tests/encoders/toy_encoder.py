@@ -17,21 +17,20 @@ class ToyEncoder(LayerwiseEncoder):
         super().__init__(**kwargs)
         self.has_pooler = pooler
         self.image = keras.layers.Dense(16, name="image")
-        self.set_layers(layers, combine, trainable, return_attention_scores)
+        self.finish_init(layers, combine, trainable, return_attention_scores)
 
     @property
     def pretrained_layers(self):
         return [self.image]
 
-    def run(self, token_ids, mask, segment_ids, collect, scores, training):
+    def run(self, token_ids, mask, segment_ids, collector, training):
         ids = tf.cast(token_ids + segment_ids, self.compute_dtype) / 32
-        states = self.image(tf.repeat(ids[..., None], 16, axis=-1))
-        for number in range(4):
-            collect(number, [states * (number + 1)])
-        everywhere = tf.cast(mask[:, None, None] & mask[:, None, :, None], self.compute_dtype)
-        attention = dict.fromkeys(scores, tf.repeat(everywhere, self.num_heads, axis=1))
-        last, pooled_output = [states * 4], states[:, 0]
-        return EncoderStates(last, lambda parts: tf.where(mask[..., None], parts[0], 0), pooled_output, attention)
+        states = tf.where(mask[..., None], self.image(tf.repeat(ids[..., None], 16, axis=-1)), 0)
+        attends = tf.cast(mask[:, None, :, None] & mask[:, None, None], self.compute_dtype)
+        collected = collector.start()
+        for number in range(self.num_layers + 1):
+            collected.take(number, states * (number + 1), tf.repeat(attends, self.num_heads, axis=1))
+        return EncoderStates(*collected.result(), pooled_output=states[:, 0])
 
     def get_config(self):
         return {**super().get_config(), "pooler": self.has_pooler}
