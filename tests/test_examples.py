@@ -24,6 +24,10 @@ def bert(request) -> pathlib.Path:
     return request.getfixturevalue({"tiny": "tiny_bert_directory", "real": "minilm_directory"}[request.param])
 
 
+def is_real(bert: pathlib.Path) -> bool:
+    return bert.name == "model"
+
+
 @pytest.fixture
 def few_tickets(tmp_path: pathlib.Path) -> pathlib.Path:
     lines = (EXAMPLES / "support_tickets.csv").read_text(encoding="utf-8").splitlines()
@@ -45,6 +49,7 @@ def test_quickstart_on_ones_own_data(bert, few_tickets, tmp_path, saved_model_ru
         output,
         "--epochs",
         1,
+        *([] if is_real(bert) else ["--no-comparison"]),
         cwd=tmp_path,
     )
     assert "32 texts to train on, 8 held out, classes: account, billing, delivery, technical" in printed
@@ -98,9 +103,8 @@ def test_chinese_features(tmp_path, data_directory, monkeypatch):
     np.testing.assert_array_equal(features["layers"][:, -1], features["tokens"])
 
 
-def test_tag_words(request, bert, tmp_path, saved_model_runner: SavedModelRunner):
+def test_tag_words(bert, tmp_path, saved_model_runner: SavedModelRunner):
     """Two kinds of names, told apart by the words before them; those held out were never seen."""
-    is_real = "real" in request.node.name
     people = ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra"]
     places = ["Oslo", "Lima", "Rome", "Paris"]
 
@@ -125,7 +129,7 @@ def test_tag_words(request, bert, tmp_path, saved_model_runner: SavedModelRunner
         "--test",
         "test.conll",
         "--epochs",
-        5 if is_real else 1,
+        5 if is_real(bert) else 1,
         cwd=tmp_path,
     )
     assert "108 sentences to train on, 2 held out, 4 tags" in printed
@@ -134,17 +138,18 @@ def test_tag_words(request, bert, tmp_path, saved_model_runner: SavedModelRunner
     words = np.array([[b"My", b"friend", b"Ada", b""]], dtype=object)
     scores = saved_model_runner.run(tmp_path / "serving" / "names" / "1", {"text": words})["tags"]
     assert scores.shape[::2] == (1, 4)
-    if is_real:
+    if is_real(bert):
         assert f1 > 0.6
         # Alphabetically: B-person, B-place, I-person, O.
         np.testing.assert_array_equal(scores[0, :3].argmax(axis=-1), [3, 3, 0])
 
 
-def test_which_layer(bert, few_tickets, tmp_path):
+@pytest.mark.slow
+def test_which_layer(minilm_directory, few_tickets, tmp_path):
     pytest.importorskip("sklearn")
     arguments = [
         "--model",
-        bert,
+        minilm_directory,
         "--data",
         few_tickets,
         "--texts",

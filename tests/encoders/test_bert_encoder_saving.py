@@ -76,7 +76,7 @@ def test_every_argument_survives_its_configuration():
 
 
 def test_one_frozen_layer_survives_reloading_and_stays_as_it_is(tmp_path):
-    encoder = BertEncoder(BertConfig(**SIZES), combine="sum")
+    encoder = BertEncoder(BertConfig(**SIZES), combine="sum", pooler=False)
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in CASE.inputs}
     encoder.transformer_layers[1].trainable = False
     model = keras.Model(inputs, keras.layers.Dense(1)(encoder(inputs)["encoder_outputs"][:, 0]))

@@ -35,41 +35,43 @@ def assert_exact(encoder, loaded, ids):
     np.testing.assert_array_equal(outputs["sequence_output"].numpy()[mask], expected["sequence_output"].numpy()[mask])
 
 
+@pytest.fixture(scope="module")
+def checkpoint(data_directory):
+    return data_directory / "checkpoints" / "tfhub_bert_tiny"
+
+
+@pytest.fixture(scope="module")
+def real_encoder(checkpoint):
+    return TFHubEncoder(checkpoint / "encoder")
+
+
 class TestRealEncoder:
-    @pytest.fixture(scope="class")
-    def checkpoint(self, data_directory):
-        return data_directory / "checkpoints" / "tfhub_bert_tiny"
-
-    @pytest.fixture(scope="class")
-    def encoder(self, checkpoint):
-        return TFHubEncoder(checkpoint / "encoder")
-
-    def test_golden(self, checkpoint, encoder):
+    def test_golden(self, checkpoint, real_encoder):
         golden = np.load(checkpoint / "golden.npz")
         ids = {name: golden[name] for name in TFHUB_NAMES}
         mask = ids["input_mask"].astype(bool)
         assert 0 < mask.sum() < mask.size
-        for outputs in (encoder(ids), as_graph(encoder)(ids)):
+        for outputs in (real_encoder(ids), as_graph(real_encoder)(ids)):
             for number, state in enumerate(outputs["encoder_outputs"]):
                 assert_same(state[mask], golden[f"encoder_output_{number}"][mask], 1e-6)
             assert len(outputs["encoder_outputs"]) == 3
             assert_same(outputs["pooled_output"], golden["pooled_output"], 1e-6)
-        assert_exact(encoder, encoder.saved_model.loaded, ids)
+        assert_exact(real_encoder, real_encoder.saved_model.loaded, ids)
 
     def test_its_preprocessor_is_no_encoder(self, checkpoint):
         with pytest.raises(ValueError, match=r"Received: a preprocessing model.* Give it to TFHubPreprocessor"):
             TFHubEncoder(checkpoint / "preprocess")
 
-    def test_takes_what_its_preprocessor_returns(self, checkpoint, encoder):
+    def test_takes_what_its_preprocessor_returns(self, checkpoint, real_encoder):
         preprocess = load_saved_model(checkpoint / "preprocess")
         ids = preprocess(tf.constant(["one short text", "and another one, longer than the first"]))
-        assert_exact(encoder, encoder.saved_model.loaded, ids)
+        assert_exact(real_encoder, real_encoder.saved_model.loaded, ids)
         ours = TFHubPreprocessor(checkpoint / "preprocess", sequence_length=16)("one short text")
-        assert encoder(ours)["sequence_output"].shape == (1, 16, 32)
+        assert real_encoder(ours)["sequence_output"].shape == (1, 16, 32)
 
-    def test_every_weight_but_the_flag_trains(self, encoder):
-        assert len(encoder.trainable_weights) == 55
-        assert len(encoder.weights) == 56
+    def test_every_weight_but_the_flag_trains(self, real_encoder):
+        assert len(real_encoder.trainable_weights) == 55
+        assert len(real_encoder.weights) == 56
 
 
 class TestOutputs:

@@ -562,6 +562,7 @@ class TestUnmerged:
                 assert_same(state[:size], expected["encoder_outputs"][0][:size])
                 assert not np.any(state[size:])
 
+    @pytest.mark.filterwarnings("ignore:Documents of more than 24 tokens will be cut:UserWarning")
     def test_the_number_of_windows_does_not_depend_on_the_other_documents(self):
         windowed = WindowedEncoder(bert(), window=12, stride=4, max_windows=3, merge=None)
         for sequence, count in ((5, 1), (12, 1), (13, 2), (18, 2), (19, 3), (24, 3), (60, 3)):
