@@ -16,7 +16,7 @@ class ToyEncoder(LayerwiseEncoder):
     ):
         super().__init__(**kwargs)
         self.has_pooler = pooler
-        self.image = keras.layers.Dense(16, name="image")
+        self.image = keras.layers.Dense(16, dtype=self.dtype_policy, name="image")
         self.finish_init(layers, combine, trainable, return_attention_scores)
 
     @property
