@@ -8,9 +8,9 @@ largest absolute difference is above 1e-6, those that are text or integers and n
 lacks; any of them makes the exit status 1. `--groups` takes some of the groups alone.
 
 `--times`: two processes, one for each tree, hold BERT-base with random weights and run the rows of `forward.py` and
-`latency.py` in turns, old and new, who goes first changing every round, after one run of each that does not count. A row
-is run for half a minute (`--seconds`), and at least 3 rounds. The ratio that decides is that of the smallest times, old / new; below 0.98 the exit status is 1. The median of the rounds'
-ratios stands beside it.
+`latency.py` in turns, old and new, who goes first changing every round, after one run of each that does not count. Each
+row takes half a minute (`--seconds`), and at least 3 rounds. The ratio that decides is that of the smallest times, old
+/ new; below 0.98 the exit status is 1. The median of the rounds' ratios stands beside it.
 
 A worktree of the commit to compare with makes a tree: `git worktree add ../old COMMIT`.
 """
