@@ -5,7 +5,8 @@
 
 `--outputs`: each tree writes what `recorded_outputs.py` records in a process of its own. Printed are the entries whose
 largest absolute difference is above 1e-6, those that are text or integers and not equal, and those that one tree
-lacks; any of them makes the exit status 1. `--groups` takes some of the groups alone.
+lacks; any of them makes the exit status 1. `--groups` takes some of the groups alone. For a tree may stand a file that
+its `recorded_outputs.py` wrote.
 
 `--times`: two processes, one for each tree, hold BERT-base with random weights and run the rows of `forward.py` and
 `latency.py` in turns, old and new, who goes first changing every round, after one run of each that does not count. Each
@@ -42,10 +43,19 @@ def environment(tree):
 
 
 def record(tree, path, groups):
+    """Returns name -> array of a tree, or of a file that `recorded_outputs.py` wrote."""
+    if pathlib.Path(tree).is_file():
+        path = tree
+    else:
+        run_recorder(tree, path, groups)
+    with np.load(path) as file:
+        arrays = dict(file)
+    return {name: array for name, array in arrays.items() if not groups or name.split("/")[0] in groups}
+
+
+def run_recorder(tree, path, groups):
     command = [sys.executable, os.fspath(HERE / "recorded_outputs.py"), os.fspath(path), *groups]
     subprocess.run(command, env=environment(tree), check=True)
-    with np.load(path) as file:
-        return dict(file)
 
 
 def difference(old, new):
