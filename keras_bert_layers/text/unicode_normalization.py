@@ -9,7 +9,6 @@ and it is only the trie shipped with tf.text that is not BERT's.
 
 import functools
 import os
-from collections.abc import Iterable
 
 import flatbuffers
 import numpy as np
