@@ -34,7 +34,7 @@ class BertPreprocessor(TextPreprocessor):
     and its exports.
 
     Args:
-        vocabulary: path of a `vocab.txt`, or the list of its tokens.
+        vocabulary: path of a `vocab.txt`, or the list of its tokens; or a `BertTokenizer`, which has its own options.
         lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text: as in `BertTokenizer`.
         sequence_length: the longest row, at least 3; for more than two segments, at least 1 and 2 for each.
         truncation: what is cut of a pair that is too long: `"longest_first"` (of more than two segments too),
@@ -85,7 +85,7 @@ class BertPreprocessor(TextPreprocessor):
 
     def __init__(
         self,
-        vocabulary: str | os.PathLike[str] | Sequence[str],
+        vocabulary: str | os.PathLike[str] | Sequence[str] | BertTokenizer,
         *,
         lowercase: bool = True,
         strip_accents: bool | None = None,
@@ -106,15 +106,17 @@ class BertPreprocessor(TextPreprocessor):
         **kwargs: Any,
     ):
         super().__init__(sequence_length=sequence_length, export_inputs=export_inputs, **kwargs)
-        self.tokenizer = BertTokenizer(
-            vocabulary,
-            lowercase=lowercase,
-            strip_accents=strip_accents,
-            tokenize_chinese_chars=tokenize_chinese_chars,
-            special_tokens_in_text=special_tokens_in_text,
-            added_tokens=added_tokens,
-            special_tokens=special_tokens,
-        )
+        if not isinstance(vocabulary, BertTokenizer):
+            vocabulary = BertTokenizer(
+                vocabulary,
+                lowercase=lowercase,
+                strip_accents=strip_accents,
+                tokenize_chinese_chars=tokenize_chinese_chars,
+                special_tokens_in_text=special_tokens_in_text,
+                added_tokens=added_tokens,
+                special_tokens=special_tokens,
+            )
+        self.tokenizer = vocabulary
         if truncation not in TRUNCATIONS:
             raise ValueError(
                 f"Expected `truncation` to be one of {', '.join(TRUNCATIONS)}. Received: truncation={truncation!r}."
@@ -218,6 +220,22 @@ class BertPreprocessor(TextPreprocessor):
         tokenizer_settings = read_tokenizer_settings(source, **download)
         replace_added_tokens(tokenizer_settings, arguments.pop("added_tokens", None))
         return cls(**tokenizer_settings, sequence_length=sequence_length, **arguments)
+
+    def with_arguments(self, **arguments: Any) -> "BertPreprocessor":
+        """Returns a preprocessor with the same tokenizer, which takes a while to make, and other arguments.
+
+        Args:
+            **arguments: those of the constructor that are to differ, but for the tokenizer's.
+
+        Example:
+
+        >>> preprocessor = BertPreprocessor(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "text"], sequence_length=6)
+        >>> preprocessor.with_arguments(padding="longest")(["text"])["input_word_ids"].shape
+        TensorShape([1, 3])
+        """
+        of_tokenizer = self.tokenizer.get_config()
+        config = {name: value for name, value in self.get_config().items() if name not in of_tokenizer}
+        return type(self)(self.tokenizer, **{**config, **arguments})
 
     def call(self, inputs: Any) -> dict[str, Any]:
         texts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
