@@ -1,6 +1,5 @@
 import json
 import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,6 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.atomic_directory import atomic_directory
-from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
-from keras_bert_layers.checkpoints.json_file import read_json_object
-from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
 from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, check_room, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
@@ -198,7 +194,7 @@ class BertPreprocessor(TextPreprocessor):
             The `BertPreprocessor`.
 
         Raises:
-            FileNotFoundError, PermissionError, OSError: where the files are not to be had.
+            FileNotFoundError, PermissionError, OSError: if the files cannot be found or downloaded.
             ValueError: for a sequence length that the checkpoint has no positions for.
 
         Example:
@@ -207,17 +203,13 @@ class BertPreprocessor(TextPreprocessor):
         preprocessor = BertPreprocessor.from_pretrained("google-bert/bert-base-uncased", sequence_length=128)
         ```
         """
-        download: dict[str, Any] = {
-            "revision": revision,
-            "cache_dir": cache_dir,
-            "token": token,
-            "local_files_only": local_files_only,
-        }
-        long_documents = arguments.get("long_documents", False)
-        check_sequence_length(sequence_length, None if long_documents else _number_of_positions(source, download))
-        tokenizer_settings = read_tokenizer_settings(source, **download)
-        replace_added_tokens(tokenizer_settings, arguments.pop("added_tokens", None))
-        return cls(**tokenizer_settings, sequence_length=sequence_length, **arguments)
+        settings = read_tokenizer_settings(
+            source, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+        )
+        if settings.files is not None and not arguments.get("long_documents", False):
+            check_sequence_length(sequence_length, settings.files.max_positions())
+        replace_added_tokens(settings.arguments, arguments.pop("added_tokens", None))
+        return cls(**settings.arguments, sequence_length=sequence_length, **arguments)
 
     def call(self, inputs: Any) -> dict[str, Any]:
         texts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
@@ -364,25 +356,8 @@ class BertPreprocessor(TextPreprocessor):
         # A path would be opened, and the file's lines would travel on in whatever is saved next.
         if not isinstance(vocabulary, (list, tuple)):
             raise ValueError(
-                f"The saved configuration of a {cls.__name__} is expected to hold its vocabulary as a list of tokens. "
+                f"Expected the saved configuration of a {cls.__name__} to hold its vocabulary as a list of tokens. "
                 f"Received: vocabulary of type {type(vocabulary).__name__}, and nothing was read. {cls.__name__} did "
                 "not write this configuration; make a new layer from a vocabulary file that you trust."
             )
         return super().from_config(config)
-
-
-def _number_of_positions(source: Any, download: dict[str, Any]) -> int | None:
-    """The longest sequence that a checkpoint has positions for; None where it does not say."""
-    if not isinstance(source, (str, os.PathLike)) or pathlib.Path(source, "saved_model.pb").is_file():
-        return None
-    directory = find_checkpoint(source, TOKENIZER_FILES, **download)
-    name = next((name for name in CONFIG_FILES if os.path.lexists(directory / name)), None)
-    if name is None:
-        return None
-    positions = read_json_object(directory / name).get("max_position_embeddings")
-    if positions is not None and (not isinstance(positions, int) or isinstance(positions, bool) or positions < 3):
-        raise ValueError(
-            f"{directory / name} is expected to have a whole number from 3 as `max_position_embeddings`. "
-            f"Received: max_position_embeddings={positions!r}. Copy or download the file again."
-        )
-    return positions
