@@ -543,7 +543,7 @@ class TestFromPretrained:
 
 def op_types(function, *signature):
     """Returns the types of all ops of a function, those of the functions that it calls included."""
-    graph = tf.function(function).get_concrete_function(*signature).graph.as_graph_def()
+    graph = tf.function(function, autograph=False).get_concrete_function(*signature).graph.as_graph_def()
     nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
     return {node.op for node in nodes}
 
