@@ -1,3 +1,5 @@
+import functools
+
 import tensorflow as tf
 
 # What is UTF-8 from end to end. (Of surrogates left in, RE2 would take encodings that are too long as well.)
@@ -39,9 +41,12 @@ class CharacterOffsets:
     def first_byte(self, row: tf.Tensor, character: tf.Tensor) -> tf.Tensor:
         """Returns the first byte, within its text, of a character, or its length for the one behind the last; int64."""
         row_byte = tf.gather(self._row_byte, row)
+        return tf.gather(self._boundaries, self._before(row_byte) + character) - row_byte
+
+    @functools.cached_property
+    def _boundaries(self) -> tf.Tensor:
         # Counted through all texts, a character ends where the next one begins.
-        boundaries = tf.concat([tf.where(self._begins)[:, 0], [self._size]], axis=0)
-        return tf.gather(boundaries, self._before(row_byte) + character) - row_byte
+        return tf.concat([tf.where(self._begins)[:, 0], [self._size]], axis=0)
 
     def _before(self, byte: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.gather(self._characters_before, byte), tf.int64)
