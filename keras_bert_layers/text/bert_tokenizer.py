@@ -267,14 +267,14 @@ class BertTokenizer(Tokenizer):
             row = ids.value_rowids()
             first = tf.gather(sources.row_starts(), row)
             # The kernel gives the byte of the text that each normalised byte comes from: any byte of its character.
-            characters = CharacterOffsets(marked)
-            starts = characters.at_byte(row, tf.gather(sources.values, first + starts.values))
-            ends = characters.at_byte(row, tf.gather(sources.values, first + ends.values - 1)) + 1
+            characters = CharacterOffsets(marked, row)
+            starts = characters.at_byte(tf.gather(sources.values, first + starts.values))
+            ends = characters.at_byte(tf.gather(sources.values, first + ends.values - 1)) + 1
             for back in reversed(backs):
                 starts, ends = back(row, starts, ends)
-                characters = CharacterOffsets(text)
+                characters = CharacterOffsets(text, row)
             if unit == "bytes":
-                starts, ends = characters.first_byte(row, starts), characters.first_byte(row, ends)
+                starts, ends = characters.first_byte(starts), characters.first_byte(ends)
             return ids, ids.with_values(tf.cast(starts, tf.int32)), ids.with_values(tf.cast(ends, tf.int32))
 
     def word_ids(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
