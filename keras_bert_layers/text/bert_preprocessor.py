@@ -65,7 +65,7 @@ class BertPreprocessor(TextPreprocessor):
     Raises:
         ValueError: for a sequence length below 3, or too short for so many segments; a vocabulary without special
             tokens, options that do not go together, inputs of another rank, lone surrogates.
-        TypeError: for inputs that are no text, None and NaN among them.
+        TypeError: for inputs that are not texts, None and NaN among them.
 
     Example:
 
