@@ -20,7 +20,8 @@ from .native.saved_model_runner import saved_model_runner
 
 __all__ = ["data_directory", "minilm_directory", "saved_model_runner", "tiny_bert_directory", "vocabulary"]
 
-FAST_TEST_SECONDS = 2.0
+# A fast test takes at most two on a quiet machine; a busy one takes twice as long for the same.
+FAST_TEST_SECONDS = 4.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

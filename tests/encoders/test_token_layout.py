@@ -144,7 +144,8 @@ def compiled(encoder):
 @pytest.fixture(scope="module")
 def packed_outputs_and_gradients(encoder):
     specs = {name: tf.TensorSpec((None, None), tf.int32) for name in ids([])}
-    return tf.function(functools.partial(outputs_and_gradients, encoder), input_signature=[specs])
+    function = tf.function(functools.partial(outputs_and_gradients, encoder), input_signature=[specs])
+    return function.get_concrete_function()
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
