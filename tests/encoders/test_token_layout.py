@@ -145,7 +145,8 @@ def compiled(encoder):
 def packed_outputs_and_gradients(encoder):
     specs = {name: tf.TensorSpec((None, None), tf.int32) for name in ids([])}
     function = tf.function(functools.partial(outputs_and_gradients, encoder), input_signature=[specs])
-    return function.get_concrete_function()
+    function.get_concrete_function()
+    return function
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
