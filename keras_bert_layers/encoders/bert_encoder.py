@@ -22,6 +22,7 @@ from keras_bert_layers.encoders.padding_removal import (
     token_layout,
 )
 from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, random_start
+from keras_bert_layers.keras_compatibility import variables_without_values
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
@@ -40,7 +41,9 @@ class BertEmbeddings(keras.layers.Layer):
         self.hidden_size = config.hidden_size
         self.word_embeddings = self._embedding(config.vocab_size, config, "word_embeddings")
         self.position_embeddings = self._embedding(config.max_position_embeddings, config, "position_embeddings")
-        self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
+        self.token_type_embeddings = None
+        if config.type_vocab_size:
+            self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
         self.layer_norm = LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm")
         self.dropout = Dropout(hidden_dropout, dtype=self.dtype_policy, name="dropout")
 
@@ -49,11 +52,14 @@ class BertEmbeddings(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         for layer in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
-            layer.build((None,))
+            if layer is not None:
+                layer.build((None,))
         self.layer_norm.build((None, self.hidden_size))
 
     def call(self, token_ids: Any, positions: Any, segment_ids: Any, training: bool = False) -> Any:
-        embedded = self.word_embeddings(token_ids) + self.token_type_embeddings(segment_ids)
+        embedded = self.word_embeddings(token_ids)
+        if self.token_type_embeddings is not None:
+            embedded += self.token_type_embeddings(segment_ids)
         embedded = self.layer_norm(embedded + self.position_embeddings(positions), training=training)
         return self.dropout(embedded, training=training)
 
@@ -154,7 +160,8 @@ class BertEncoder(LayerwiseEncoder):
                     f"Received: {argument}={rate!r}."
                 )
         check_flags(pooler=pooler, recompute=recompute)
-        self.vocab_size, self.type_vocab_size = config.vocab_size, config.type_vocab_size
+        # Without segment embeddings any type ids do.
+        self.vocab_size, self.type_vocab_size = config.vocab_size, config.type_vocab_size or None
         self.max_positions = config.max_position_embeddings
         policy = self.dtype_policy
         self.embeddings = BertEmbeddings(config, rates[0], dtype=policy, name="embeddings")
@@ -183,8 +190,8 @@ class BertEncoder(LayerwiseEncoder):
         """Makes an encoder with the configuration and the weights of a checkpoint.
 
         Args:
-            source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a `TFBertModel` or
-                `TFBertFor...` in memory, whose weights are copied.
+            source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a `TFBertModel`,
+                `TFBertFor...` or `TFDistilBertModel` in memory, whose weights are copied.
             revision: branch, tag or commit of the repository.
             cache_dir: directory to download to, in place of Hugging Face's own cache.
             token: access token for the repository, in place of the environment variable `HF_TOKEN`.
@@ -208,23 +215,26 @@ class BertEncoder(LayerwiseEncoder):
         checkpoint = read_checkpoint(
             source,
             num_hidden_layers=arguments.get("num_hidden_layers"),
-            pooler=arguments.get("pooler", True),
             revision=revision,
             cache_dir=cache_dir,
             token=token,
             local_files_only=local_files_only,
         )
-        arguments["pooler"] = checkpoint.has_pooler
-        encoder = cls(dataclasses.replace(checkpoint.config, initializer_range=0.0), **arguments)
-        encoder.config = checkpoint.config
-        pretrained = {
-            # A Keras Embedding calls its weight `embeddings`, below the layer's own name.
-            variable.path.removeprefix(f"{encoder.path}/").removesuffix("/embeddings"): variable
-            for layer in encoder.pretrained_layers
-            for variable in layer.weights
-        }
-        for weight_name, value in checkpoint.weights.items():
-            pretrained[weight_name].assign(value)
+        if not checkpoint.has_pooler:
+            arguments["pooler"] = False
+        # What the configuration claims is compared with what is stored before there is memory for it.
+        with variables_without_values():
+            encoder = cls(dataclasses.replace(checkpoint.config, initializer_range=0.0), **arguments)
+            encoder.config = checkpoint.config
+            pretrained = {
+                # A Keras Embedding calls its weight `embeddings`, below the layer's own name.
+                variable.path.removeprefix(f"{encoder.path}/").removesuffix("/embeddings"): variable
+                for layer in encoder.pretrained_layers
+                for variable in layer.weights
+            }
+            checkpoint.check({name: tuple(variable.shape) for name, variable in pretrained.items()})
+        for weight_name, variable in pretrained.items():
+            variable.assign(checkpoint[weight_name])
         return encoder
 
     @property
