@@ -162,14 +162,13 @@ class BertConfig:
         options = _find_architecture(self.model_type).options
         largest = {
             "embedding_size": 2**31 - 1,
-            "relative_attention_num_buckets": 2**15,
+            "position_offset": self.max_position_embeddings - 1,
+            "relative_attention_num_buckets": 256,
             "num_hidden_groups": self.num_hidden_layers,
         }
         for name in OPTIONS:
             value = getattr(self, name)
-            if value in (None, 0) and not isinstance(value, bool):
-                if value == 0 and name in largest:
-                    raise ValueError(f"`{name}` is expected to be a positive integer or None. Received: {name}=0.")
+            if value is None or (name == "position_offset" and value == 0):
                 continue
             if name not in options:
                 types = [model_type for model_type, each in ARCHITECTURES.items() if name in each.options]
@@ -177,17 +176,11 @@ class BertConfig:
                     f"`{name}` is expected to be left out, but for models of type {' or '.join(types)}. "
                     f"Received: {name}={reprlib.repr(value)}, model_type={self.model_type!r}."
                 )
-            if name in largest and not (_is_int(value) and 1 <= value <= largest[name]):
+            if not _is_int(value) or not 1 <= value <= largest[name]:
                 raise ValueError(
-                    f"`{name}` is expected to be a positive integer, at most {largest[name]:,}, or None. "
+                    f"`{name}` is expected to be a positive integer, at most {largest[name]:,}, or left out. "
                     f"Received: {name}={reprlib.repr(value)}."
                 )
-        if self.position_offset >= self.max_position_embeddings:
-            raise ValueError(
-                "`position_offset` is expected to be below `max_position_embeddings`, so that there is a position. "
-                f"Received: position_offset={self.position_offset}, "
-                f"max_position_embeddings={self.max_position_embeddings}."
-            )
         if self.relative_attention_num_buckets is not None and self.relative_attention_num_buckets % 4:
             raise ValueError(
                 "`relative_attention_num_buckets` is expected to be a multiple of 4: half of them are for each "
@@ -255,7 +248,7 @@ class BertConfig:
             del known["pad_token_id"]
         if architecture.positions_after_padding and _is_int(known.get("pad_token_id")):
             known.setdefault("position_offset", known["pad_token_id"] + 1)
-        if known.get("embedding_size") == known["hidden_size"]:
+        if known.get("embedding_size") == known["hidden_size"] and not architecture.always_projects:
             del known["embedding_size"]
         return cls(**known)
 

@@ -1,7 +1,7 @@
-import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_bert_layers.checkpoints.bert_config import BertConfig
@@ -24,24 +24,26 @@ class RelativePositionEmbeddings(keras.layers.Layer):
         columns: int32 `[rows, length]`, where the tokens of a row of attention stand in their own text.
 
     Returns:
-        `[rows, heads, length, length]`: from the token in the third axis to that in the fourth.
+        `[rows, heads, length, length]`: of the token in the third axis, looking at that in the fourth.
     """
 
     def __init__(self, config: BertConfig, **kwargs: Any):
         super().__init__(**kwargs)
-        self.table_shape = (config.relative_attention_num_buckets, config.num_attention_heads)
+        self.num_ranges = config.relative_attention_num_buckets
+        self.num_heads = config.num_attention_heads
         self.initializer_range = config.initializer_range
+        distances = np.arange(_FARTHEST + 1)
+        single = self.num_ranges // 4
+        growth = np.log(np.maximum(distances, 1) / single) / np.log(_FARTHEST / single)
+        grown = np.minimum(single + (growth * single).astype("int32"), 2 * single - 1)
+        self.range_of_distance = np.where(distances < single, distances, grown).astype("int32")
 
     def build(self, input_shape: Any) -> None:
         start = keras.initializers.TruncatedNormal(stddev=self.initializer_range) if self.initializer_range else "zeros"
-        self.embeddings = self.add_weight(name="embeddings", shape=self.table_shape, initializer=start)
+        self.embeddings = self.add_weight(name="embeddings", shape=(self.num_ranges, self.num_heads), initializer=start)
 
     def call(self, columns: Any) -> Any:
-        distance = columns[:, None, :] - columns[:, :, None]
-        ranges = self.table_shape[0] // 2
-        single = ranges // 2
-        far = tf.abs(distance)
-        growth = tf.math.log(tf.cast(tf.maximum(far, 1), "float32") / single) / math.log(_FARTHEST / single)
-        grown = tf.minimum(single + tf.cast(growth * (ranges - single), "int32"), ranges - 1)
-        bucket = tf.where(far < single, far, grown) + tf.where(distance > 0, ranges, 0)
-        return tf.transpose(tf.gather(self.embeddings, bucket), [0, 3, 1, 2])
+        distances = columns[:, None, :] - columns[:, :, None]
+        ranges = tf.gather(self.range_of_distance, tf.minimum(tf.abs(distances), _FARTHEST))
+        ranges += tf.where(distances > 0, self.num_ranges // 2, 0)
+        return tf.transpose(tf.gather(self.embeddings, ranges), [0, 3, 1, 2])

@@ -29,4 +29,5 @@ ALBERT = Architecture(
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     },
+    always_projects=True,
 )

@@ -24,6 +24,7 @@ class Architecture:
         defaults: Fields of `BertConfig` where its configurations leave them out, if that is not BERT's default. Of
             `OPTIONS` it has those that are named here.
         positions_after_padding: Whether its positions are numbered from `pad_token_id + 1`.
+        always_projects: Whether there is a dense layer behind the embeddings even where they are as wide as the layers.
     """
 
     model_types: tuple[str, ...]
@@ -33,6 +34,7 @@ class Architecture:
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     positions_after_padding: bool = False
+    always_projects: bool = False
 
     @property
     def options(self) -> set[str]:
