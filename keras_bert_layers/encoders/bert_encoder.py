@@ -37,17 +37,17 @@ class BertEmbeddings(keras.layers.Layer):
         self.width = config.embedding_size or config.hidden_size
         self.word_embeddings = self._embedding(config.vocab_size, config, "word_embeddings")
         self.position_embeddings = self._embedding(config.max_position_embeddings, config, "position_embeddings")
-        self.token_type_embeddings = None
+        self.token_type_embeddings: Embedding | None = None
         if config.type_vocab_size:
             self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
-        self.relative_position_embeddings = None
+        self.relative_position_embeddings: RelativePositionEmbeddings | None = None
         if config.relative_attention_num_buckets:
             self.relative_position_embeddings = RelativePositionEmbeddings(
                 config, dtype=self.dtype_policy, name="relative_position_embeddings"
             )
         self.layer_norm = LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm")
         self.dropout = keras.layers.Dropout(hidden_dropout, dtype=self.dtype_policy, name="dropout")
-        self.projection = None
+        self.projection: keras.layers.Layer | None = None
         if config.embedding_size:
             self.projection = dense(config.hidden_size, config, "projection", self.dtype_policy)
 
