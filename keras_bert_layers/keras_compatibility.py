@@ -1,7 +1,9 @@
 """What depends on versions and settings of Keras and TensorFlow, and on names of theirs that are not public."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -168,3 +170,30 @@ def check_saved_dtype(layer_name: str, config: Any) -> None:
             f"Expected the saved configuration of a {layer_name} to hold a dtype policy. "
             f"Received: dtype={str(saved)[:200]}. The file is damaged or of another version."
         )
+
+
+@contextlib.contextmanager
+def variables_without_values() -> Iterator[None]:
+    """Variables made inside have a name and a shape, and take no memory until the block ends without an error."""
+    # Keras has no public way to drop the variables that wait for their values.
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = list(global_state.get_global_attribute("uninitialized_variables", []))
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    except BaseException:
+        global_state.set_global_attribute("uninitialized_variables", waiting)
+        raise
+    made = global_state.get_global_attribute("uninitialized_variables", [])
+    made = [variable for variable in made if keras.backend.is_float_dtype(variable.dtype)]
+    trainable = [variable.trainable for variable in made]
+    # TensorFlow's tapes never watch a variable that was made frozen, also when its layer is thawed.
+    for variable in made:
+        variable.trainable = True
+    # The end of any such block gives all of them their values.
+    with keras.StatelessScope():
+        pass
+    for variable, value in zip(made, trainable, strict=True):
+        variable.trainable = value

@@ -194,7 +194,7 @@ class TestSource:
             TFHubEncoder(str(tmp_path / "nothing"))
 
     def test_attention_scores(self, loaded):
-        with pytest.raises(ValueError, match=r"does not give out its attention scores\. Received: return_attention_sc"):
+        with pytest.raises(ValueError, match=r"does not return its attention scores\. Received: return_attention_sc"):
             TFHubEncoder(loaded, return_attention_scores=True)
 
     def test_layer_0(self, loaded):
