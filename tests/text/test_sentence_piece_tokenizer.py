@@ -5,10 +5,8 @@ import dataclasses
 import json
 import pathlib
 import random
-import re
 import shutil
 import struct
-import unicodedata
 
 import numpy as np
 import pytest
@@ -142,9 +140,8 @@ def test_ids_are_those_of_sentencepiece(trained, lines):
     texts = [*TEXTS, *lines[::3], *parity.random_texts(600, tokenizer.vocabulary)]
     texts += parity.code_point_texts("a{}b", range(0, 0x3000, 7))
     if (trained / "spiece.model").exists():
-        # Two known differences, which docs/text.md names: a sigma that ends a word, and the way to cut "9,".
-        number = re.compile(r"\d,")
-        texts = [text for text in texts if "Σ" not in text and not number.search(unicodedata.normalize("NFKD", text))]
+        # A known difference, which docs/text.md names: the sigma at the end of a word.
+        texts = [text for text in texts if "Σ" not in text]
     expected = [reference.convert_tokens_to_ids(reference._tokenize(text)) for text in texts]
     assert tokenizer.tokenize(texts).to_list() == expected
     assert tokenizer.vocabulary_size == len(reference)
