@@ -15,9 +15,9 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.serving.example_inputs import GOLDEN_ROWS, TEXTS, example_inputs, rows_of
-from keras_bert_layers.serving.targets import ServableSignature
+from keras_bert_layers.serving.servable_signature import ServableSignature
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 
 CARD = "keras_bert_layers.json"
 # Of one output, in the golden example.
@@ -47,7 +47,7 @@ def make_card(
         loss: of `loss_against`.
     """
     layers = list(model._flatten_layers(include_self=False))
-    preprocessor = next((layer for layer in layers if isinstance(layer, TextLayer)), None)
+    preprocessor = next((layer for layer in layers if isinstance(layer, TextPreprocessor)), None)
     settings = preprocessor.get_config() if isinstance(preprocessor, BertPreprocessor) else {}
     tokens = settings.pop("vocabulary", None)
     return {

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_layers.text.bucket_by_length import MASK_NAMES, PADDING
+from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
 
 # Never a user's. Lengths, scripts and what tokenizers stumble over are mixed.
 TEXTS = [

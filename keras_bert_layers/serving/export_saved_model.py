@@ -11,16 +11,17 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_bert_layers.atomic_directory import atomic_directory
-from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.local_path import local_path
 from keras_bert_layers.serving.card import CARD, loss_against, make_card
 from keras_bert_layers.serving.check import check_as
-from keras_bert_layers.serving.check_parts import check_parts
+from keras_bert_layers.serving.preprocessor_fits_encoder import check_preprocessor_fits_encoder
+from keras_bert_layers.serving.servable_signature import ServableSignature, default_length_buckets
 from keras_bert_layers.serving.signatures import ServedModel
 from keras_bert_layers.serving.stored_weights import StoredWeights
-from keras_bert_layers.serving.targets import ServableSignature, default_length_buckets
 from keras_bert_layers.serving.warmup import prediction_log_class, write_batching_parameters, write_warmup
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES
 
 WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 BATCHING = "batching_params.pbtxt"
@@ -32,7 +33,7 @@ INPUTS = ("text", "pair", "words")
 def export_saved_model(
     model: keras.Model,
     directory: str | os.PathLike[str],
-    preprocessor: TextLayer | keras.Model | None = None,
+    preprocessor: TextPreprocessor | keras.Model | None = None,
     overwrite: bool = False,
     inputs: str = "text",
     signatures: Sequence[str] = ("serving_default",),
@@ -135,13 +136,15 @@ def export_saved_model(
         )
     served = ServedModel(model, output_names)
     _warn_of_names(served)
-    check_parts(served)
+    check_preprocessor_fits_encoder(served)
     chosen = [served.signature(name) for name in dict.fromkeys(["serving_default", *signatures])]
     lengths = _length_buckets(served, target, length_buckets)
     weights = StoredWeights(model, dtype, quantize, target)
     with atomic_directory(directory, overwrite, FILES) as work:
         servables = {
-            signature.name: ServableSignature(signature, target, lengths, batch_sizes, weights.scope, weights.rewrite)
+            signature.name: ServableSignature(
+                signature, target, lengths, batch_sizes, weights.substituted, weights.gather_before_cast
+            )
             for signature in chosen
         }
         module = tf.Module()
@@ -160,7 +163,9 @@ def export_saved_model(
         if dtype is not None or quantize is not None:
             exact = StoredWeights(model)
             floats = {
-                name: ServableSignature(served.signature(name), "cpu", None, batch_sizes, exact.scope, exact.rewrite)
+                name: ServableSignature(
+                    served.signature(name), "cpu", None, batch_sizes, exact.substituted, exact.gather_before_cast
+                )
                 for name in servables
             }
             loss = loss_against(floats, servables)
@@ -276,12 +281,12 @@ def _length_buckets(served: ServedModel, target: str, length_buckets: Sequence[i
     return lengths
 
 
-def _join(preprocessor: TextLayer | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
+def _join(preprocessor: TextPreprocessor | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
     """Puts a preprocessor before a model on ids; inputs of the model that it does not make stay inputs."""
     texts: Any
     if inputs not in INPUTS:
         raise ValueError(f"Expected `inputs` to be one of {', '.join(INPUTS)}. Received: inputs={inputs!r}.")
-    if isinstance(preprocessor, TextLayer):
+    if isinstance(preprocessor, TextPreprocessor):
         names = ["text_a", "text_b"] if inputs == "pair" else ["text"]
         shape = (None,) if inputs == "words" else ()
         texts = [keras.Input(shape=shape, dtype="string", name=name) for name in names]

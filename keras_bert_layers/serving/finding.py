@@ -7,9 +7,9 @@ class Finding:
     """One thing that `check` found.
 
     Args:
-        severity: `"error"`, what a server or its clients will stumble over; or `"warning"`, what is to be known.
-        breaks: what breaks, and with what words where TensorFlow Serving has its own.
-        mend: how to mend it.
+        severity: `"error"`, what makes a server or its clients fail; or `"warning"`, worth knowing.
+        problem: what goes wrong, and with what words where TensorFlow Serving has its own.
+        fix: what to do about it.
         where: the file, signature or node.
 
     Example:
@@ -19,9 +19,9 @@ class Finding:
     """
 
     severity: Literal["error", "warning"]
-    breaks: str
-    mend: str
+    problem: str
+    fix: str
     where: str
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.where}: {self.breaks} {self.mend}"
+        return f"{self.severity}: {self.where}: {self.problem} {self.fix}"

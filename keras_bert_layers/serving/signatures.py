@@ -10,12 +10,13 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.layers.word_pooling import WordPooling
 from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES
 
 SIGNATURES = ("serving_default", "embed", "tokens", "layers", "words", "ids", "tokenize")
 
@@ -29,20 +30,20 @@ class Signature:
     Attributes:
         name: one of `SIGNATURES`.
         inputs: for each input its `tf.TensorSpec`.
-        read: the inputs that are texts -> ids and what else belongs to each token.
-        compute: the other inputs and what `read` makes -> outputs.
-        passed: what of `read` is an output too.
-        finish: inputs that are texts, and what `compute` makes for it -> the outputs that are strings, on the host.
-        for_finish: what of `compute` is for `finish` alone.
+        tokenize: the inputs that are texts -> ids and what else belongs to each token.
+        encode: the other inputs and what `tokenize` makes -> outputs.
+        returned_as_is: what of `tokenize` is an output too.
+        make_strings: inputs that are texts, and what `encode` makes for it -> the outputs that are strings.
+        for_strings: what of `encode` is for `make_strings` alone.
     """
 
     name: str
     inputs: dict[str, tf.TensorSpec]
-    read: Callable[..., Tensors] | None
-    compute: Callable[..., Tensors] | None
-    passed: tuple[str, ...] = ()
-    finish: Callable[..., Tensors] | None = None
-    for_finish: tuple[str, ...] = ()
+    tokenize: Callable[..., Tensors] | None
+    encode: Callable[..., Tensors] | None
+    returned_as_is: tuple[str, ...] = ()
+    make_strings: Callable[..., Tensors] | None = None
+    for_strings: tuple[str, ...] = ()
 
 
 class ServedModel:
@@ -73,9 +74,9 @@ class ServedModel:
         borders = {id(x): x for step in self.last_steps for x in step.inputs if id(x) not in last and not is_string(x)}
         self.borders = {f"border_{i}": tensor for i, tensor in enumerate(borders.values())}
         self.text_names = [name for name, tensor in self.inputs.items() if is_string(tensor)]
-        self.preprocessors = [step for step in self.host_steps if isinstance(step.operation, TextLayer)]
+        self.preprocessors = [step for step in self.host_steps if isinstance(step.operation, TextPreprocessor)]
         self.encoders = [step for step in self.dense_steps if isinstance(step.operation, LayerwiseEncoder)]
-        self.made = _made_names(self.host_steps)
+        self.host_outputs = _host_output_names(self.host_steps)
 
     @property
     def sequence_length(self) -> int | None:
@@ -103,7 +104,7 @@ class ServedModel:
         if name == "serving_default":
             return self._signature(name, self._outputs)
         if name == "ids":
-            return dataclasses.replace(self._signature(name, self._outputs), inputs=self._ids_specs(), read=None)
+            return dataclasses.replace(self._signature(name, self._outputs), inputs=self._ids_specs(), tokenize=None)
         if len(self.preprocessors) != 1:
             raise ValueError(
                 f"The signature {name!r} takes texts and expects a model with one preprocessor that is called once. "
@@ -112,7 +113,7 @@ class ServedModel:
                 "signatures serving_default and ids."
             )
         if name == "tokenize":
-            return Signature(name, self._text_specs(), self._read, None, tuple(self.made.values()))
+            return Signature(name, self._text_specs(), self._tokenize, None, tuple(self.host_outputs.values()))
         if len(self.encoders) != 1:
             raise ValueError(
                 f"The signature {name!r} expects a model with one encoder that is called once. Received: a model with "
@@ -126,14 +127,14 @@ class ServedModel:
         return self._token_signature(name)
 
     def _signature(
-        self, name: str, compute: Callable[..., Tensors], inputs: dict[str, tf.TensorSpec] | None = None
+        self, name: str, encode: Callable[..., Tensors], inputs: dict[str, tf.TensorSpec] | None = None
     ) -> Signature:
-        read = self._read if self.text_names else None
-        signature = Signature(name, self._specs(self.inputs) if inputs is None else inputs, read, compute)
-        if compute == self._outputs and self.last_outputs:
-            signature.finish, signature.for_finish = self._finish, tuple(self.borders)
+        tokenize = self._tokenize if self.text_names else None
+        signature = Signature(name, self._specs(self.inputs) if inputs is None else inputs, tokenize, encode)
+        if encode == self._outputs and self.last_outputs:
+            signature.make_strings, signature.for_strings = self._make_strings, tuple(self.borders)
             if not self.borders and len(self.last_outputs) == len(self.outputs):
-                signature.compute = None
+                signature.encode = None
         return signature
 
     def _token_signature(self, name: str) -> Signature:
@@ -147,31 +148,31 @@ class ServedModel:
         texts = keras.tree.flatten(self.preprocessors[0].arguments.args)
         pairs, words = len(texts) > 1, len(texts[0].shape) == 2
         wanted: dict[str, Any] = {"return_offsets": preprocessor.return_offsets or "characters"}
-        passed = ["offsets"]
+        returned_as_is = ["offsets"]
         if name == "words" or words:
             wanted["return_word_ids"] = True
         if name == "tokens":
-            passed += (["input_type_ids"] if pairs else []) + (["word_ids"] if words else [])
+            returned_as_is += (["input_type_ids"] if pairs else []) + (["word_ids"] if words else [])
         else:
-            passed = []
+            returned_as_is = []
             wanted["return_offsets"] = preprocessor.return_offsets
-        knowing = BertPreprocessor.from_config({**preprocessor.get_config(), **wanted})
+        detailed_preprocessor = BertPreprocessor.from_config({**preprocessor.get_config(), **wanted})
 
-        def read(**inputs: tf.Tensor) -> Tensors:
+        def tokenize(**inputs: tf.Tensor) -> Tensors:
             values = self._values(inputs)
             run_steps([step for step in self.host_steps if step is not self.preprocessors[0]], values)
             arguments, _ = self.preprocessors[0].arguments.fill_in(values)
-            return knowing(*arguments)
+            return detailed_preprocessor(*arguments)
 
-        compute = self._tokens if name == "tokens" else self._words(pairs)
-        return Signature(name, self._text_specs(), read, compute, tuple(passed))
+        encode = self._tokens if name == "tokens" else self._words(pairs)
+        return Signature(name, self._text_specs(), tokenize, encode, tuple(returned_as_is))
 
     # What is computed. Each function takes what it needs by name and leaves the rest.
 
-    def _read(self, **inputs: tf.Tensor) -> Tensors:
+    def _tokenize(self, **inputs: tf.Tensor) -> Tensors:
         values = self._values(inputs)
         run_steps(self.host_steps, values)
-        return {name: values[tensor] for tensor, name in self.made.items()}
+        return {name: values[tensor] for tensor, name in self.host_outputs.items()}
 
     def _outputs(self, **inputs: tf.Tensor) -> Tensors:
         values = self._values(inputs)
@@ -179,7 +180,7 @@ class ServedModel:
         wanted = {name: tensor for name, tensor in self.outputs.items() if name not in self.last_outputs} | self.borders
         return {name: values[id(tensor)] for name, tensor in wanted.items()}
 
-    def _finish(self, **inputs: tf.Tensor) -> Tensors:
+    def _make_strings(self, **inputs: tf.Tensor) -> Tensors:
         values = self._values(inputs)
         values |= {id(tensor): inputs[name] for name, tensor in self.borders.items() if name in inputs}
         run_steps([*self.host_steps, *self.last_steps], values)
@@ -253,7 +254,7 @@ class ServedModel:
     def _values(self, inputs: Tensors) -> dict[int, Any]:
         """`id` of a KerasTensor -> its value, for inputs of the model and for what the host's half has made."""
         values = {id(tensor): inputs[name] for name, tensor in self.inputs.items() if name in inputs}
-        return values | {tensor: inputs[name] for tensor, name in self.made.items() if name in inputs}
+        return values | {tensor: inputs[name] for tensor, name in self.host_outputs.items() if name in inputs}
 
     def _specs(self, tensors: dict[str, KerasTensor]) -> dict[str, tf.TensorSpec]:
         return {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in tensors.items()}
@@ -264,7 +265,7 @@ class ServedModel:
     def _ids_specs(self) -> dict[str, tf.TensorSpec]:
         others = {name: tensor for name, tensor in self.inputs.items() if name not in self.text_names}
         by_id = {id(tensor): tensor for step in self.host_steps for tensor in step.outputs}
-        return self._specs({name: by_id[key] for key, name in self.made.items()} | others)
+        return self._specs({name: by_id[key] for key, name in self.host_outputs.items()} | others)
 
 
 def run_encoder(step: Step, values: dict[int, Any]) -> dict[str, Any]:
@@ -294,12 +295,12 @@ def _argument_name(name: str) -> str:
     return f"{name}_" if keyword.iskeyword(name) or name == "self" else name
 
 
-def _made_names(host_steps: list[Step]) -> dict[int, str]:
+def _host_output_names(host_steps: list[Step]) -> dict[int, str]:
     """`id` of each KerasTensor that leaves the host's half -> a name: a preprocessor's key."""
     names: dict[int, str] = {}
-    several = sum(isinstance(step.operation, TextLayer) for step in host_steps) > 1
+    several = sum(isinstance(step.operation, TextPreprocessor) for step in host_steps) > 1
     for number, step in enumerate(host_steps):
-        if isinstance(step.operation, TextLayer):
+        if isinstance(step.operation, TextPreprocessor):
             spec = step.operation.compute_output_spec(*step.arguments.args)
             keys = [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(spec)]
         else:

@@ -92,7 +92,7 @@ class StoredWeights:
         )
 
     @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
+    def substituted(self) -> Iterator[None]:
         """A context for tracing, in which the model computes with what is stored."""
         if not self._stored:
             yield
@@ -121,7 +121,7 @@ class StoredWeights:
         rounded, scale = stored
         return tf.cast(tf.cast(rounded, "float32") * scale, weight.dtype)
 
-    def rewrite(self, graph_def: Any) -> None:
+    def gather_before_cast(self, graph_def: Any) -> None:
         """Has a graph look rows up before they become float32, where it was traced the other way round."""
         if not self._stored:
             return

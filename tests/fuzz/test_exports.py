@@ -59,7 +59,7 @@ def run_damaged(directory: Directory, boundary: str, count: int, cards: bool) ->
             before = directory.listing()
             found = findings(directory.path)
             assert directory.listing() == before, "something was written"
-            assert all(finding.where and finding.breaks and finding.mend and str(finding) for finding in found)
+            assert all(finding.where and finding.problem and finding.fix and str(finding) for finding in found)
 
         # No error at all: a damaged export is a finding.
         return Case(what, run, ("",), ())

@@ -145,9 +145,9 @@ class TestSignatures:
         jitted = tf.function(lambda x: 2 * x, jit_compile=True)
         directory = save(tmp_path / "1", lambda x: {"y": jitted(x)}, NUMBERS)
         (directory / "keras_bert_layers.json").write_text(json.dumps({"format": 1, "target": target}))
-        (finding,) = [finding for finding in check(directory) if "XLA" in finding.breaks]
+        (finding,) = [finding for finding in check(directory) if "XLA" in finding.problem]
         assert finding.severity == severity
-        assert "--xla_gpu_compilation_enabled" in finding.mend or target == "cpu"
+        assert "--xla_gpu_compilation_enabled" in finding.fix or target == "cpu"
 
 
 class TestWeights:

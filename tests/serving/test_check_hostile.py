@@ -310,7 +310,7 @@ class TestDamages:
     def test_a_version_that_is_no_number(self, export):
         for name, number in (("v0.1", 1), ("-1", 1), ("1.0", 1), ("0012", 0), ("20260101120000", 0)):
             export = export.rename(export.parent / name)
-            found = [finding for finding in check(export, run=False) if "is no number" in finding.breaks]
+            found = [finding for finding in check(export, run=False) if "is no number" in finding.problem]
             assert len(found) == number
             assert all(finding.where == name for finding in found)
 
@@ -338,8 +338,8 @@ class TestDamages:
         change_graph(export, resize)
         (finding,) = check(export, run=False)
         assert finding.severity == severity
-        assert f"has {len(vocabulary)} tokens, and the embedding table {len(vocabulary) + more} rows" in finding.breaks
-        assert message in finding.breaks
+        assert f"has {len(vocabulary)} tokens, and the embedding table {len(vocabulary) + more} rows" in finding.problem
+        assert message in finding.problem
 
     def test_a_vocabulary_that_goes_in_circles(self):
         """From any node of the tree one step back to itself."""
@@ -430,8 +430,8 @@ class TestCards:
                 mutate(changed, random_)
             (directory / "keras_bert_layers.json").write_text(json.dumps(changed))
             findings = check(directory, run=False)
-            assert not [finding for finding in findings if LAST_RESORT in finding.breaks], changed
-            outcomes |= {finding.breaks.split(",")[0] for finding in findings if "is expected" in finding.breaks}
+            assert not [finding for finding in findings if LAST_RESORT in finding.problem], changed
+            outcomes |= {finding.problem.split(",")[0] for finding in findings if "is expected" in finding.problem}
         # Of many kinds, so that the mutations are not all alike.
         assert len(outcomes) > 40
 

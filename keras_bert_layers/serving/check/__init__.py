@@ -61,7 +61,7 @@ def check(directory: str | os.PathLike[str], server: str = "2.20.0", run: bool =
         run: whether to run the golden example.
 
     Returns:
-        The findings, errors first; none for an export that is sound. Each says what breaks and how to mend it.
+        The findings, errors first; none for an export that is sound. Each says what goes wrong and how to fix it.
 
     Raises:
         TypeError: for a directory that is no path.

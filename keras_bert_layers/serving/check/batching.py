@@ -1,6 +1,6 @@
 from google.protobuf import text_format
 
-from keras_bert_layers.serving.check.export import AGAIN, BATCHING_FILE, Export
+from keras_bert_layers.serving.check.export import BATCHING_FILE, EXPORT_AGAIN, Export
 from keras_bert_layers.serving.serving_messages import serving_message
 
 # A real one has a thousandth.
@@ -19,7 +19,7 @@ def check_batching(export: Export) -> None:
         return
     if path.stat().st_size > MAX_BYTES:
         export.error(
-            BATCHING_FILE, f"It has {path.stat().st_size} bytes, and no such file has over {MAX_BYTES}.", AGAIN
+            BATCHING_FILE, f"It has {path.stat().st_size} bytes, and no such file has over {MAX_BYTES}.", EXPORT_AGAIN
         )
         return
     try:

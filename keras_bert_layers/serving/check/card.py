@@ -4,7 +4,7 @@ from keras_bert_layers.serving.check.export import CARD_FILE, Export
 def check_card(export: Export) -> None:
     if not export.card:
         return
-    mend = "The card was written for another graph. Export the model again."
+    fix = "The card was written for another graph. Export the model again."
     if "signatures" in export.card:
         written = {
             name: (set(signature["inputs"]), set(signature["outputs"]))
@@ -13,8 +13,8 @@ def check_card(export: Export) -> None:
         found = {name: (set(signature.inputs), set(signature.outputs)) for name, signature in export.signatures.items()}
         if written != found:
             export.error(
-                CARD_FILE, f"It describes the signatures {sorted(written)}, and the graph has {sorted(found)}.", mend
+                CARD_FILE, f"It describes the signatures {sorted(written)}, and the graph has {sorted(found)}.", fix
             )
     operations = {node.op for _, node in export.places()} - export.function_names
     if "ops" in export.card and set(export.card["ops"]) != operations:
-        export.error(CARD_FILE, "Its list of operations is not that of the graph.", mend)
+        export.error(CARD_FILE, "Its list of operations is not that of the graph.", fix)

@@ -17,7 +17,7 @@ CARD_FILE = "keras_bert_layers.json"
 BATCHING_FILE = "batching_params.pbtxt"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 VARIABLES = "variables/variables"
-AGAIN = "Export the model again with `export_saved_model`."
+EXPORT_AGAIN = "Export the model again with `export_saved_model`."
 
 # Where a file is expected, and not a folder.
 _FILES = ("saved_model.pb", CARD_FILE, BATCHING_FILE, WARMUP_FILE, f"{VARIABLES}.index")
@@ -49,16 +49,16 @@ class Export:
         self.meta_graph = meta_graph_pb2.MetaGraphDef()
         self.may_run = run
 
-    def error(self, where: str, breaks: str, mend: str) -> None:
-        self.findings.append(Finding("error", _printable(breaks), _printable(mend), _printable(where)))
+    def error(self, where: str, problem: str, fix: str) -> None:
+        self.findings.append(Finding("error", _printable(problem), _printable(fix), _printable(where)))
 
-    def warning(self, where: str, breaks: str, mend: str) -> None:
-        self.findings.append(Finding("warning", _printable(breaks), _printable(mend), _printable(where)))
+    def warning(self, where: str, problem: str, fix: str) -> None:
+        self.findings.append(Finding("warning", _printable(problem), _printable(fix), _printable(where)))
 
-    def refuse(self, where: str, breaks: str, mend: str) -> None:
+    def refuse(self, where: str, problem: str, fix: str) -> None:
         """An error for which the graph is not run."""
         self.may_run = False
-        self.error(where, f"{breaks} `check` did not run the graph.", mend)
+        self.error(where, f"{problem} `check` did not run the graph.", fix)
 
     def read(self) -> bool:
         """Reads graph and card; whether there is anything that can be checked."""
@@ -99,23 +99,23 @@ class Export:
         path = self.directory / "saved_model.pb"
         if not path.exists():
             versions = sorted(path.parent.name for path in self.directory.glob("*/saved_model.pb"))
-            mend = f"Check a directory in it: {', '.join(versions)}." if versions else AGAIN
-            self.error(path.name, "There is no such file, and the server finds no version to load.", mend)
+            fix = f"Check a directory in it: {', '.join(versions)}." if versions else EXPORT_AGAIN
+            self.error(path.name, "There is no such file, and the server finds no version to load.", fix)
             return False
         try:
             saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
         except DecodeError:
-            self.error(path.name, "The file is broken, and the server cannot load it.", AGAIN)
+            self.error(path.name, "The file is broken, and the server cannot load it.", EXPORT_AGAIN)
             return False
         graphs = [graph for graph in saved_model.meta_graphs if set(graph.meta_info_def.tags) == {"serve"}]
         if not graphs:
-            self.error(path.name, "No graph has the tag 'serve' alone, which the server loads.", AGAIN)
+            self.error(path.name, "No graph has the tag 'serve' alone, which the server loads.", EXPORT_AGAIN)
             return False
         self.meta_graph = graphs[0]
         if not self.signatures:
-            self.error(path.name, "There are no signatures, and the server has nothing to run.", AGAIN)
+            self.error(path.name, "There are no signatures, and the server has nothing to run.", EXPORT_AGAIN)
         for where, fault in self._broken_tensors():
-            self.error(where, f"{fault} The file is broken, and the server cannot load it.", AGAIN)
+            self.error(where, f"{fault} The file is broken, and the server cannot load it.", EXPORT_AGAIN)
             return False
         return True
 
@@ -148,7 +148,7 @@ class Export:
             self.card = read_card(path)
         except ValueError as error:
             newer = str(error).startswith("Its format")
-            self.error(CARD_FILE, str(error), "Check it with the version that wrote it." if newer else AGAIN)
+            self.error(CARD_FILE, str(error), "Check it with the version that wrote it." if newer else EXPORT_AGAIN)
 
     @property
     def signatures(self) -> dict[str, meta_graph_pb2.SignatureDef]:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from keras_bert_layers.serving.check.export import AGAIN, CARD_FILE, Export
+from keras_bert_layers.serving.check.export import CARD_FILE, EXPORT_AGAIN, Export
 from keras_bert_layers.serving.check.request_fault import request_fault
 from keras_bert_layers.serving.fresh_run import fresh_run
 
@@ -17,7 +17,7 @@ def check_golden(export: Export) -> None:
         export.warning(
             CARD_FILE,
             "It has no golden example, and what the export answers was not checked.",
-            AGAIN,
+            EXPORT_AGAIN,
         )
     runs = []
     for name, example in golden.items():
@@ -29,10 +29,10 @@ def check_golden(export: Export) -> None:
                 for key, value in example["inputs"].items()
             }
         except (TypeError, ValueError, KeyError, OverflowError):
-            export.error(where, "Its inputs are not those of the signature.", AGAIN)
+            export.error(where, "Its inputs are not those of the signature.", EXPORT_AGAIN)
             continue
         if fault := request_fault(signature, name, inputs):
-            export.error(where, fault, AGAIN)
+            export.error(where, fault, EXPORT_AGAIN)
         else:
             runs.append((name, inputs))
     if not runs or not export.may_run:

@@ -41,10 +41,10 @@ def check_operations(export: Export) -> None:
             "with 'Op type not registered'.",
             "Leave out the layer that it comes from, or run a server that has it.",
         )
-    for breaks, place in wrong.items():
+    for problem, place in wrong.items():
         export.error(
             place,
-            f"{breaks} Loading into TensorFlow Serving {export.server} fails.",
+            f"{problem} Loading into TensorFlow Serving {export.server} fails.",
             "Run a server as new as the TensorFlow that exported, or export with one as old as the server.",
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tensorflow.core.framework import types_pb2
 
-from keras_bert_layers.serving.check.export import AGAIN, CARD_FILE, Export
+from keras_bert_layers.serving.check.export import CARD_FILE, EXPORT_AGAIN, Export
 from keras_bert_layers.serving.graph_vocabulary import graph_vocabulary
 from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER
 
@@ -23,7 +23,7 @@ def check_vocabulary(export: Export) -> None:
     vocabulary = export.card.get("vocabulary")
     if tokens is None:
         if vocabulary:
-            export.error(CARD_FILE, "It describes a vocabulary, and there is none in the graph.", AGAIN)
+            export.error(CARD_FILE, "It describes a vocabulary, and there is none in the graph.", EXPORT_AGAIN)
         return
     # As BertTokenizer keeps them: with one more at the end, and behind it what stands for tokens found in texts.
     if OTHER_PRIVATE_CHARACTER in tokens:

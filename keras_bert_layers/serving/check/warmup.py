@@ -29,11 +29,11 @@ def check_warmup(export: Export) -> None:
         export.warning(WARMUP_FILE, "The warm-up records were not checked.", str(error))
         return
     stops = "The server runs each record before it takes the version, and refuses the version."
-    mend = "Write the warm-up file again."
+    fix = "Write the warm-up file again."
     broken = f"It is broken: no TFRecord of a PredictionLog. {stops}"
     count, is_whole = _count(path)
     if not is_whole:
-        export.error(f"{WARMUP_FILE}, record {count + 1}", broken, mend)
+        export.error(f"{WARMUP_FILE}, record {count + 1}", broken, fix)
         return
     if count > MAX_RECORDS:
         export.error(
@@ -49,7 +49,7 @@ def check_warmup(export: Export) -> None:
         try:
             log = prediction_log.FromString(next(records))
         except (tf.errors.DataLossError, DecodeError):
-            export.error(where, broken, mend)
+            export.error(where, broken, fix)
             return
         if log.WhichOneof("log_type") not in ("predict_log", None):
             # Of another of the server's interfaces.
@@ -57,14 +57,14 @@ def check_warmup(export: Export) -> None:
         request = log.predict_log.request
         signature = request.model_spec.signature_name or "serving_default"
         if fault := request_fault(export.signatures.get(signature), signature, request.inputs):
-            export.error(where, f"{fault} {stops}", mend)
+            export.error(where, f"{fault} {stops}", fix)
             return
         covered.add(signature)
     if export.card and (cold := sorted(set(export.signatures) - covered)):
         export.warning(
             WARMUP_FILE,
             f"No record warms up {', '.join(cold)}, whose first requests wait.",
-            mend,
+            fix,
         )
 
 

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_layers.serving.check.export import AGAIN, VARIABLES, Export
+from keras_bert_layers.serving.check.export import EXPORT_AGAIN, VARIABLES, Export
 
 # Below it two weights may well be equal.
 SMALLEST_WEIGHT = 16
@@ -24,12 +24,14 @@ def check_weights(export: Export) -> None:
             export.refuse(
                 "variables/",
                 f"The weights cannot be read ({type(error).__name__}), and the server cannot load them.",
-                AGAIN,
+                EXPORT_AGAIN,
             )
             return
     elif any(node.op in _VARIABLE_OPERATIONS for _, node in export.nodes()):
         export.refuse(
-            index.name, "There is no such file in variables/, and the graph has variables: every request fails.", AGAIN
+            index.name,
+            "There is no such file in variables/, and the graph has variables: every request fails.",
+            EXPORT_AGAIN,
         )
         return
     for where, tensor in export.constants():

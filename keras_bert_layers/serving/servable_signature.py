@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_bert_layers.encoders.padding_removal import graph_for
 from keras_bert_layers.serving.pruned_function import PrunedFunction
 from keras_bert_layers.serving.signatures import Signature, Tensors
-from keras_bert_layers.text.bucket_by_length import MASK_NAMES, PADDING
+from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
 
 # Of all positions; each rounded up to a multiple of 8.
 BUCKET_PARTS = (8, 4, 2, 1)
@@ -27,8 +27,8 @@ class ServableSignature:
         target: `"cpu"` or `"gpu"`.
         length_buckets: ascending, for `"gpu"`.
         batch_sizes: ascending, for `"gpu"`.
-        scope: a context in which the weights have the values that are stored, of `StoredWeights`.
-        rewrite: changes the traced operations in place, of `StoredWeights`.
+        substituted: a context in which the weights have the values that are stored, of `StoredWeights`.
+        gather_before_cast: changes the traced operations in place, of `StoredWeights`.
 
     Attributes:
         function: the `tf.ConcreteFunction`.
@@ -42,62 +42,64 @@ class ServableSignature:
         target: str,
         length_buckets: Sequence[int] | None,
         batch_sizes: Sequence[int],
-        scope: Callable[[], Any],
-        rewrite: Callable[[Any], None],
+        substituted: Callable[[], Any],
+        gather_before_cast: Callable[[Any], None],
     ):
         self.signature = signature
-        self._read = None if signature.read is None else PrunedFunction(signature.read, _texts(signature.inputs))
+        self._tokenize = (
+            None if signature.tokenize is None else PrunedFunction(signature.tokenize, _texts(signature.inputs))
+        )
         self.variables: list[tf.Variable] = []
         self.resources: list[tf.Tensor] = []
-        self._compute: Callable[..., Tensors] | None = None
-        self._finish: PrunedFunction | None = None
+        self._encode: Callable[..., Tensors] | None = None
+        self._make_strings: PrunedFunction | None = None
 
         def scoped(compute: Callable[..., Tensors]) -> Callable[..., Tensors]:
             def run(**inputs: tf.Tensor) -> Tensors:
-                with scope(), graph_for(target):
-                    # REST knows no half precision.
+                with substituted(), graph_for(target):
+                    # JSON has no 16-bit floats.
                     return {name: _readable(output) for name, output in compute(**inputs).items()}
 
             return run
 
         made: dict[str, tf.TensorSpec] = {}
-        if signature.compute is not None:
-            compute = scoped(signature.compute)
+        if signature.encode is not None:
+            compute = scoped(signature.encode)
             specs = {name: spec for name, spec in signature.inputs.items() if spec.dtype != tf.string}
-            specs |= {} if self._read is None else self._read.outputs
-            pruned = PrunedFunction(compute, specs, rewrite=rewrite)
+            specs |= {} if self._tokenize is None else self._tokenize.outputs
+            pruned = PrunedFunction(compute, specs, rewrite=gather_before_cast)
             made = pruned.outputs
             if target == "gpu":
                 assert length_buckets is not None
-                self._compute = _bucketed(compute, specs, pruned, rewrite, length_buckets, batch_sizes)
+                self._encode = _bucketed(compute, specs, pruned, gather_before_cast, length_buckets, batch_sizes)
             else:
-                self._compute = lambda **inputs: pruned(**{name: inputs[name] for name in pruned.inputs})
-            used = {name: spec for name, spec in signature.inputs.items() if name in pruned.inputs}
-            if self._read is None:
+                self._encode = lambda **inputs: pruned(**{name: inputs[name] for name in pruned.inputs})
+            needed_inputs = {name: spec for name, spec in signature.inputs.items() if name in pruned.inputs}
+            if self._tokenize is None:
                 # A client need not send what changes nothing.
-                signature.inputs = used
+                signature.inputs = needed_inputs
             self._take(pruned)
-        if signature.finish is not None:
-            specs = _texts(signature.inputs) | {name: made[name] for name in signature.for_finish}
-            self._finish = PrunedFunction(scoped(signature.finish), specs, rewrite=rewrite)
-            self._take(self._finish)
-        if self._read is not None:
-            self._take(self._read)
+        if signature.make_strings is not None:
+            specs = _texts(signature.inputs) | {name: made[name] for name in signature.for_strings}
+            self._make_strings = PrunedFunction(scoped(signature.make_strings), specs, rewrite=gather_before_cast)
+            self._take(self._make_strings)
+        if self._tokenize is not None:
+            self._take(self._tokenize)
         self.function = tf.function(self._serve, autograph=False).get_concrete_function(**signature.inputs)
 
     def _serve(self, **inputs: tf.Tensor) -> Tensors:
         values = dict(inputs)
-        if self._read is not None:
+        if self._tokenize is not None:
             # Strings have no place on a GPU, nor has anything that is done with them.
             with tf.device("CPU:0"):
-                values |= self._read(**{name: inputs[name] for name in self._read.inputs})
-        outputs = {name: values[name] for name in self.signature.passed}
-        if self._compute is not None:
-            outputs |= self._compute(**values)
-        if self._finish is not None:
+                values |= self._tokenize(**{name: inputs[name] for name in self._tokenize.inputs})
+        outputs = {name: values[name] for name in self.signature.returned_as_is}
+        if self._encode is not None:
+            outputs |= self._encode(**values)
+        if self._make_strings is not None:
             with tf.device("CPU:0"):
-                outputs |= self._finish(**{name: (outputs | values)[name] for name in self._finish.inputs})
-            outputs = {name: output for name, output in outputs.items() if name not in self.signature.for_finish}
+                outputs |= self._make_strings(**{name: (outputs | values)[name] for name in self._make_strings.inputs})
+            outputs = {name: output for name, output in outputs.items() if name not in self.signature.for_strings}
         return {name: tf.identity(_readable(output), _operation_name(name)) for name, output in outputs.items()}
 
     def _take(self, function: PrunedFunction) -> None:
@@ -135,8 +137,8 @@ def _padding_name(name: str) -> str | None:
 def _bucketed(
     compute: Callable[..., Tensors],
     specs: Mapping[str, tf.TensorSpec],
-    whole: PrunedFunction,
-    rewrite: Callable[[Any], None],
+    unbucketed: PrunedFunction,
+    gather_before_cast: Callable[[Any], None],
     length_buckets: Sequence[int],
     batch_sizes: Sequence[int],
 ) -> Callable[..., Tensors]:
@@ -150,16 +152,19 @@ def _bucketed(
         return spec
 
     pruned = PrunedFunction(
-        compute, {name: bucket_spec(name, spec) for name, spec in specs.items()}, jit_compile=True, rewrite=rewrite
+        compute,
+        {name: bucket_spec(name, spec) for name, spec in specs.items()},
+        jit_compile=True,
+        rewrite=gather_before_cast,
     )
     compiled = tf.function(pruned, jit_compile=True, autograph=False)
 
     def serve(**inputs: tf.Tensor) -> Tensors:
-        used = {name: inputs[name] for name in pruned.inputs}
-        tokens = [value for name, value in used.items() if _by_token(name)]
+        needed = {name: inputs[name] for name in pruned.inputs}
+        tokens = [value for name, value in needed.items() if _by_token(name)]
         with tf.device("CPU:0"):
-            batch = tf.shape(next(iter(used.values())))[0]
-            longest, sequence = _longest(used, tokens), tf.shape(tokens[0])[1]
+            batch = tf.shape(next(iter(needed.values())))[0]
+            longest, sequence = _longest(needed, tokens), tf.shape(tokens[0])[1]
             checks = [
                 tf.debugging.assert_less_equal(
                     batch, batch_sizes[-1], f"Expected a batch of at most {batch_sizes[-1]} rows."
@@ -171,16 +176,18 @@ def _bucketed(
             with tf.control_dependencies([check for check in checks if check is not None]):
                 length = tf.gather(lengths, tf.searchsorted(lengths, longest[None])[0])
                 size = tf.gather(rows, tf.searchsorted(rows, batch[None])[0])
-            fitted = {name: _fit(name, value, length, size) for name, value in used.items()}
+            fitted = {name: _fit(name, value, length, size) for name, value in needed.items()}
         results = compiled(**fitted)
-        return {name: _restore(result, whole.outputs[name].shape, batch, sequence) for name, result in results.items()}
+        return {
+            name: _restore(result, unbucketed.outputs[name].shape, batch, sequence) for name, result in results.items()
+        }
 
     return serve
 
 
-def _longest(used: Tensors, tokens: list[tf.Tensor]) -> tf.Tensor:
+def _longest(needed: Tensors, tokens: list[tf.Tensor]) -> tf.Tensor:
     """The length of the longest row: of its real tokens, where a mask says which they are."""
-    masks = [value for name, value in used.items() if _padding_name(name) in MASK_NAMES]
+    masks = [value for name, value in needed.items() if _padding_name(name) in MASK_NAMES]
     if not masks:
         return tf.shape(tokens[0])[1]
     ends = [tf.where(tf.cast(mask, "bool"), tf.range(1, tf.shape(mask)[1] + 1), 0) for mask in masks]

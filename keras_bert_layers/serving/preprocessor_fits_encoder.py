@@ -15,7 +15,7 @@ _POSITIONS = r"position_embeddings?[./]embeddings"
 _SEGMENTS = r"type_embeddings?[./]embeddings"
 
 
-def check_parts(served: ServedModel) -> None:
+def check_preprocessor_fits_encoder(served: ServedModel) -> None:
     """Compares what a preprocessor makes with the tables of the encoder that takes it.
 
     A table with more rows than there are tokens is fine: some are filled up to a round number.
