@@ -25,8 +25,9 @@ from keras_bert_layers.text.unicode_normalization import build_normalizer_model
 
 PAIR_FORMATS = ("roberta", "bert")
 
-# ALBERT's two quotes of two characters, and the character that stands for one of them until it becomes a ".
-_QUOTES, _QUOTE_MARK = ("``", "''"), chr(0xF2000)
+# What ALBERT turns into a ".
+_QUOTES = ("``", "''")
+# Among these are the characters with which `AddedTokenSearch` marks what it found.
 _PRIVATE = r"[\x{F0000}-\x{FFFFD}]"
 
 # All tokenizers with one model share it: with 250,000 pieces it takes a second to load.
@@ -106,11 +107,9 @@ class SentencePieceTokenizer(tf.Module):
         self._normalizer: Any = None
         if self.albert_normalization is not None:
             with tf.init_scope():
-                table = albert_table(**self.albert_normalization) | {_QUOTE_MARK: '"'}
+                table = albert_table(**self.albert_normalization)
                 self._normalizer = tf_text.FastBertNormalizer(model_buffer=tf.constant(build_normalizer_model(table)))
-                self._quotes = AddedTokenSearch(
-                    [AddedToken(quote) for quote in _QUOTES], _QUOTES, [_QUOTE_MARK] * len(_QUOTES)
-                )
+                self._quotes = AddedTokenSearch([AddedToken(quote) for quote in _QUOTES], _QUOTES, ['"', '"'])
 
     @classmethod
     def from_pretrained(

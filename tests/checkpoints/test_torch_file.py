@@ -225,7 +225,7 @@ def test_damaged_files(path):
                 for name in file.tensors:
                     assert file.read(name).size < 100
             except ValueError as error:
-                assert "Expected" in str(error)  # noqa: PT017 - most are refused, some are not
+                assert "xpected" in str(error)  # noqa: PT017 - most are refused, some are not
 
 
 def test_other_orders_of_bytes_and_views(path):

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import io
 import json
 import pathlib
 import random
@@ -100,7 +101,7 @@ FAMILIES = {
 def lines(data_directory) -> list[str]:
     """Some lines of each language of the Universal Declaration of Human Rights and of XQuAD."""
     real = load_benchmark("tokenizer_parity").real_lines(data_directory)
-    return [line for texts in real.values() for line in texts[:4]]
+    return [line for texts in real.values() for line in texts[:3]]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -108,25 +109,27 @@ def trained(request, lines, tmp_path_factory) -> pathlib.Path:
     """The directory of a checkpoint, whose model was trained on the lines, as transformers saves it."""
     options, file, class_name = FAMILIES[request.param]
     path = tmp_path_factory.mktemp(request.param)
-    train_model(lines, path / file, **options)
+    (path / file).write_bytes(train_model(lines, **options))
     tokenizer = getattr(transformers, f"{class_name}Fast")(str(path / file))
     tokenizer.save_pretrained(path)
     write_json(path / "config.json", {"model_type": request.param, "vocab_size": len(tokenizer)})
     return path
 
 
-def train_model(lines: list[str], path: pathlib.Path, **options: object) -> None:
+def train_model(lines: list[str], **options: object) -> bytes:
     trainer = pytest.importorskip("sentencepiece", reason="the reference is SentencePiece").SentencePieceTrainer
+    model = io.BytesIO()
     trainer.train(
         sentence_iterator=iter(lines),
-        model_prefix=str(path.with_suffix("")),
-        vocab_size=1500,
+        model_writer=model,
+        vocab_size=1200,
         character_coverage=0.99,
         hard_vocab_limit=False,
         normalization_rule_name="nmt_nfkc",
         minloglevel=2,
         **options,
     )
+    return model.getvalue()
 
 
 def slow_tokenizer(path: pathlib.Path):
@@ -188,7 +191,7 @@ def test_offsets_and_bytes_are_those_of_sentencepiece(trained, lines):
 
 def test_tokenizer_json_alone_gives_the_same_model(trained, tmp_path):
     alone = pathlib.Path(shutil.copytree(trained, tmp_path / "alone"))
-    for path in [*alone.glob("*.model"), *alone.glob("*.vocab")]:
+    for path in alone.glob("*.model"):
         path.unlink()
     tokenizer, other = SentencePieceTokenizer.from_pretrained(trained), SentencePieceTokenizer.from_pretrained(alone)
     assert tokenizer.vocabulary == other.vocabulary
@@ -230,8 +233,6 @@ def saved(fast_tokenizer, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("saved")
     fast_tokenizer.save_pretrained(path)
     write_json(path / "config.json", {"model_type": "xlm-roberta"})
-    # tokenizer.json says of a piece that it is defined by the user, and SentencePiece's own file as well.
-    assert (path / "tokenizer.json").exists()
     return path
 
 
@@ -283,9 +284,9 @@ def test_albert_normalization_leads_back():
     ids, starts, ends = (values.to_list()[0] for values in tokenizer.tokenize_with_offsets(text, unit="characters"))
     pieces = [(tokenizer.id_to_token(i), text[a:b]) for i, a, b in zip(ids, starts, ends, strict=True)]
     assert pieces == [
-        *[("▁hello", "HELLO"), ("▁", " "), ('"', "``"), ("e", "é"), ('"', "''"), ("▁a", " A"), ("e", "e")],
+        *[("▁hello", "HELLO"), ("▁", "  "), ('"', "``"), ("e", "é"), ('"', "''"), ("▁a", " A"), ("e", "e")],
         *[("▁", "\u3000"), ("f", "\ufb01"), ("i", "\ufb01")],
-    ] or pieces[0] == ("▁hello", "HELLO")
+    ]
     kept = SentencePieceTokenizer(words.to_bytes(), albert_normalization={"lowercase": False, "strip_accents": False})
     assert kept.tokenize("ä", dtype="string").to_list() == [["▁".encode(), "ä".encode()]]
     assert tokenizer.tokenize("Ä", dtype="string").to_list() == [["▁a".encode()]]
