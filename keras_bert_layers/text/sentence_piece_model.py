@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_bert_layers.checkpoints.checkpoint_file import check_file
-from keras_bert_layers.text.tokenizer_settings import MOST_TOKENS
+from keras_bert_layers.text.vocabulary import MOST_TOKENS
 
 # What a piece is (sentencepiece_model.proto, `SentencePiece.Type`). A control piece is never found in a text.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)

@@ -15,14 +15,13 @@ from keras_bert_layers.text.sentence_piece_model import (
     USER_DEFINED,
     SentencePieceModel,
 )
+from keras_bert_layers.text.tokenizer_files import TokenizerFiles, typed_value
 from keras_bert_layers.text.tokenizer_settings import (
     _GENERIC_TOKENIZERS,
     _SPLIT_OUTSIDE,
     TOKENIZER_FILES,
     _check_sides,
     _content,
-    _Files,
-    _typed,
 )
 
 SPACE = "\u2581"
@@ -97,7 +96,7 @@ def read_sentence_piece_settings(source: str | os.PathLike[str], **download: Any
         ValueError: if the tokenizer does something else, or a file is damaged or contradicts another.
     """
     directory = find_checkpoint(source, SENTENCE_PIECE_FILES, **download)
-    files = _Files(directory)
+    files = TokenizerFiles(directory)
     class_name = _class(files)
     _check_sides(files)
     path = model_file(directory)
@@ -140,7 +139,7 @@ def model_file(directory: pathlib.Path) -> pathlib.Path | None:
     return next((directory / name for name in MODEL_FILES if os.path.lexists(directory / name)), None)
 
 
-def _class(files: _Files) -> str | None:
+def _class(files: TokenizerFiles) -> str | None:
     """The key of `_FAMILIES` that the checkpoint is of; None where only `tokenizer.json` knows it."""
     for name in ("tokenizer_config.json", files.config):
         class_name = files.get(name, "tokenizer_class", str, null=True)
@@ -159,7 +158,7 @@ def _class(files: _Files) -> str | None:
     return _CLASSES.get(model_type or "") or _CLASSES.get(path.name if path else "")
 
 
-def _special_tokens(files: _Files, family: _Family) -> dict[str, str]:
+def _special_tokens(files: TokenizerFiles, family: _Family) -> dict[str, str]:
     names = {**SENTENCE_PIECE_TOKENS, **family.special_tokens}
     for key in names:
         said = {
@@ -210,7 +209,7 @@ class _Fast(NamedTuple):
     albert_normalization: dict[str, bool] | None
 
 
-def _read_fast(files: _Files) -> _Fast:
+def _read_fast(files: TokenizerFiles) -> _Fast:
     """Reads a `tokenizer.json` that does what SentencePiece does; anything else is refused."""
     path = files.path("tokenizer.json")
     parts = ("model", "normalizer", "pre_tokenizer", "post_processor")
@@ -239,7 +238,7 @@ def _read_fast(files: _Files) -> _Fast:
     assert character_map is not None
     assert add_space is not None
     assert pair_format is not None
-    vocabulary = _typed(path, model, "vocab", list, [], null=False)
+    vocabulary = typed_value(path, model, "vocab", list, [], null=False)
     unknown = model.get("unk_id")
     if not all(
         isinstance(row, list)
@@ -345,7 +344,7 @@ def _check_same_pieces(path: pathlib.Path, pieces: list[str], fast_path: pathlib
             )
 
 
-def _refuse_added_tokens(files: _Files, model: SentencePieceModel, special_tokens: set[str]) -> None:
+def _refuse_added_tokens(files: TokenizerFiles, model: SentencePieceModel, special_tokens: set[str]) -> None:
     """Refuses tokens that transformers looks for in texts and SentencePiece does not."""
     listed: dict[str, str] = {}
     for name, key in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "added_tokens_decoder")):
@@ -365,7 +364,7 @@ def _refuse_added_tokens(files: _Files, model: SentencePieceModel, special_token
         )
 
 
-def _albert_normalization(files: _Files, fast: _Fast | None) -> dict[str, bool]:
+def _albert_normalization(files: TokenizerFiles, fast: _Fast | None) -> dict[str, bool]:
     name = "tokenizer_config.json"
     if name not in files and fast is not None and fast.albert_normalization is not None:
         return fast.albert_normalization

@@ -7,21 +7,22 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from keras_bert_layers.text.added_token import AddedToken
 from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER, AddedTokenSearch
 from keras_bert_layers.text.albert_normalization import albert_table, check_albert_normalization
-from keras_bert_layers.text.bert_tokenizer import _as_strings, _Characters
+from keras_bert_layers.text.character_offsets import CharacterOffsets
+from keras_bert_layers.text.normalizer import normalizer
 from keras_bert_layers.text.sentence_piece_model import CONTROL, UNKNOWN, SentencePieceModel
 from keras_bert_layers.text.sentence_piece_settings import (
     SENTENCE_PIECE_TOKENS,
     SPACE,
     read_sentence_piece_settings,
 )
-from keras_bert_layers.text.unicode_normalization import build_normalizer_model
+from keras_bert_layers.text.string_tensor import string_tensor
+from keras_bert_layers.text.tokenizer import Tokenizer
 
 PAIR_FORMATS = ("roberta", "bert")
 
@@ -34,7 +35,7 @@ _PRIVATE = r"[\x{F0000}-\x{FFFFD}]"
 _loaded: "weakref.WeakValueDictionary[bytes, tf_text.SentencepieceTokenizer]" = weakref.WeakValueDictionary()
 
 
-class SentencePieceTokenizer(tf.Module):
+class SentencePieceTokenizer(Tokenizer):
     r"""Splits text into the pieces of a SentencePiece unigram model, in the TensorFlow graph.
 
     The ids are those of the `sentencepiece` package on the same model, for every text: of all ways to cut the
@@ -43,7 +44,7 @@ class SentencePieceTokenizer(tf.Module):
     model is inside the graph and inside the layer's configuration. No text becomes a special token: "</s>" written in
     a text is four characters.
 
-    A SavedModel of one's own must track it: `module.tokenizer = tokenizer`.
+    A SavedModel of one's own must track what holds the model: `module.resource = tokenizer.resource`.
 
     Args:
         model: path of a model file whose pieces have the checkpoint's ids, as ALBERT's `spiece.model`; or its bytes.
@@ -77,7 +78,6 @@ class SentencePieceTokenizer(tf.Module):
         albert_normalization: Mapping[str, bool] | None = None,
         pair_format: str = "roberta",
     ):
-        super().__init__()
         if isinstance(model, bytes):
             where, read = "`model`", SentencePieceModel.from_bytes(model, "`model`")
         elif isinstance(model, (str, os.PathLike)):
@@ -93,22 +93,18 @@ class SentencePieceTokenizer(tf.Module):
             )
         self.pair_format = pair_format
         self.albert_normalization = check_albert_normalization(albert_normalization)
-        self._special_tokens = _check_special_tokens(special_tokens, read, where)
-        # Plain lists would be wrapped by TensorFlow's tracking of attributes, piece by piece.
-        self._vocabulary = tuple(read.pieces)
-        self._ids = _Ids(read.pieces)
+        super().__init__(read.pieces, _check_special_tokens(special_tokens, read, where))
         for token in self.special_tokens.values():
             if read.kinds[self._ids[token]] != UNKNOWN:
                 # Or a text could hold it.
                 read.kinds[self._ids[token]] = CONTROL
         self._model = read.to_bytes()
-        self._pieces = _load(self._model, where)
+        self.resource = _load(self._model, where)
         self._quotes: Any = None
         self._normalizer: Any = None
         if self.albert_normalization is not None:
             with tf.init_scope():
-                table = albert_table(**self.albert_normalization)
-                self._normalizer = tf_text.FastBertNormalizer(model_buffer=tf.constant(build_normalizer_model(table)))
+                self._normalizer = normalizer(albert_table, *self.albert_normalization.values())
                 self._quotes = AddedTokenSearch([AddedToken(quote) for quote in _QUOTES], _QUOTES, ['"', '"'])
 
     @classmethod
@@ -144,75 +140,6 @@ class SentencePieceTokenizer(tf.Module):
         )
         return cls(**settings)
 
-    @property
-    def vocabulary(self) -> list[str]:
-        """The tokens, whose places are their ids."""
-        return list(self._vocabulary)
-
-    @property
-    def vocabulary_size(self) -> int:
-        """The number of tokens; ids are below it."""
-        return len(self._vocabulary)
-
-    @property
-    def special_tokens(self) -> dict[str, str]:
-        """The special tokens that the vocabulary has, under Hugging Face's names: `{"pad_token": "<pad>", ...}`."""
-        return {name: token for name, token in self._special_tokens.items() if token in self._ids}
-
-    @property
-    def pad_token_id(self) -> int:
-        """The id of `<pad>`."""
-        return self._ids[self._special_tokens["pad_token"]]
-
-    @property
-    def unk_token_id(self) -> int:
-        """The id of `<unk>`."""
-        return self._ids[self._special_tokens["unk_token"]]
-
-    @property
-    def cls_token_id(self) -> int:
-        """The id of `<s>`."""
-        return self._ids[self._special_tokens["cls_token"]]
-
-    @property
-    def sep_token_id(self) -> int:
-        """The id of `</s>`."""
-        return self._ids[self._special_tokens["sep_token"]]
-
-    @property
-    def mask_token_id(self) -> int | None:
-        """The id of `<mask>`, or None where the vocabulary has none."""
-        return self._ids.get(self._special_tokens["mask_token"])
-
-    def token_to_id(self, token: str) -> int:
-        """Returns the id of a token.
-
-        Args:
-            token: a token of the vocabulary, such as `"▁the"`.
-
-        Raises:
-            ValueError: if the vocabulary has no such token.
-        """
-        if not isinstance(token, str) or token not in self._ids:
-            raise ValueError(
-                f"Expected a token of the vocabulary. Received: token={token!r}. "
-                f"`unk_token_id` ({self.unk_token_id}) is the id of what it lacks."
-            )
-        return self._ids[token]
-
-    def id_to_token(self, token_id: int) -> str:
-        """Returns the token that has an id.
-
-        Args:
-            token_id: an int from 0 to `vocabulary_size - 1`.
-
-        Raises:
-            ValueError: if there is no such id.
-        """
-        if not isinstance(token_id, (int, np.integer)) or not 0 <= token_id < self.vocabulary_size:
-            raise ValueError(f"Expected an id from 0 to {self.vocabulary_size - 1}. Received: token_id={token_id!r}.")
-        return self._vocabulary[token_id]
-
     def tokenize(self, text: Any, dtype: str | tf.DType = "int32") -> tf.RaggedTensor:
         """Splits texts into pieces.
 
@@ -227,7 +154,7 @@ class SentencePieceTokenizer(tf.Module):
         Raises:
             ValueError: if `text` is not of strings or has a shape other than `[]` and `[batch]`.
         """
-        text = _as_strings(text)
+        text = string_tensor(text)
         if dtype not in ("int32", "int64", "string", tf.int32, tf.int64, tf.string):
             raise ValueError(f"Expected one of int32, int64 and string. Received: dtype={dtype!r}.")
         if isinstance(text, tf.RaggedTensor):
@@ -236,7 +163,7 @@ class SentencePieceTokenizer(tf.Module):
             if self._normalizer is not None:
                 text = tf.strings.regex_replace(_valid(text), "|".join(_QUOTES), '"')
                 text = self._normalizer.normalize(text)
-            ids = self._pieces.tokenize(text)
+            ids = self.resource.tokenize(text)
             if tf.as_dtype(dtype) == tf.string:
                 return ids.with_values(tf.gather(self._tokens, ids.values))
             return ids.with_values(tf.cast(ids.values, dtype))
@@ -261,15 +188,15 @@ class SentencePieceTokenizer(tf.Module):
         """
         if unit not in ("bytes", "characters"):
             raise ValueError(f"Expected `unit` to be bytes or characters. Received: unit={unit!r}.")
-        text = _as_strings(text)
+        text = string_tensor(text)
         if isinstance(text, tf.RaggedTensor):
             ids, starts, ends = self.tokenize_with_offsets(text.flat_values, unit)
             return text.with_flat_values(ids), text.with_flat_values(starts), text.with_flat_values(ends)
         with tf.name_scope("tokenize_with_offsets"):
             if self._normalizer is None:
-                ids, starts, ends = self._pieces.tokenize_with_offsets(text)
+                ids, starts, ends = self.resource.tokenize_with_offsets(text)
                 if unit == "characters":
-                    characters, row = _Characters(text), ids.value_rowids()
+                    characters, row = CharacterOffsets(text), ids.value_rowids()
                     starts, ends = (
                         offsets.with_values(characters.at_byte(row, tf.cast(offsets.values, tf.int64)))
                         for offsets in (starts, ends)
@@ -282,19 +209,19 @@ class SentencePieceTokenizer(tf.Module):
         """`tokenize_with_offsets` where offsets lead back through ALBERT's normalisation."""
         marked, back = self._quotes(tf.strings.regex_replace(_valid(text), _PRIVATE, OTHER_PRIVATE_CHARACTER))
         normalized, sources = self._normalizer.normalize_with_offsets(marked)
-        ids, starts, ends = self._pieces.tokenize_with_offsets(normalized)
+        ids, starts, ends = self.resource.tokenize_with_offsets(normalized)
         row = ids.value_rowids()
         first, last = tf.cast(starts.values, tf.int64), tf.cast(ends.values, tf.int64) - 1
         # The space before a text, where it is a token, is none of its characters.
         is_empty = last < first
         row_start = tf.gather(sources.row_starts(), row)
-        before = _Characters(marked)
+        before = CharacterOffsets(marked)
         first_character = before.at_byte(row, tf.gather(sources.values, row_start + first))
         last_character = before.at_byte(row, tf.gather(sources.values, row_start + tf.maximum(first, last)))
         start, end = back(row, first_character, last_character + 1)
         end = tf.where(is_empty, start, end)
         if unit == "bytes":
-            characters = _Characters(text)
+            characters = CharacterOffsets(text)
             start, end = characters.first_byte(row, start), characters.first_byte(row, end)
         return ids, ids.with_values(start), ids.with_values(end)
 
@@ -356,19 +283,12 @@ class SentencePieceTokenizer(tf.Module):
     @functools.cached_property
     def _tokens(self) -> tf.Tensor:
         with tf.init_scope():
-            return tf.constant(self._vocabulary)
+            return tf.constant(self.vocabulary)
 
     @functools.cached_property
     def _begins_word(self) -> tf.Tensor:
         with tf.init_scope():
-            return tf.constant([token.startswith(SPACE) for token in self._vocabulary])
-
-
-class _Ids(dict):
-    """The id of each token; of a class of its own, for TensorFlow wraps the plain dicts of a module."""
-
-    def __init__(self, pieces: list[str]):
-        super().__init__((piece, number) for number, piece in enumerate(pieces))
+            return tf.constant([token.startswith(SPACE) for token in self.vocabulary])
 
 
 def _load(model: bytes, where: str) -> tf_text.SentencepieceTokenizer:

@@ -305,7 +305,7 @@ def test_configuration(tokenizer, tmp_path):
     config = json.loads(json.dumps(tokenizer.get_config()))
     again = SentencePieceTokenizer.from_config(config)
     assert again.get_config() == tokenizer.get_config()
-    assert again._pieces is tokenizer._pieces, "models of 250,000 pieces are loaded once"
+    assert again.resource is tokenizer.resource, "models of 250,000 pieces are loaded once"
     path = tmp_path / "spiece.model"
     path.write_bytes(base64.b64decode(config["model"]))
     assert SentencePieceTokenizer(path).vocabulary == tokenizer.vocabulary
@@ -325,11 +325,11 @@ def test_saved_model_from_c(saved_model_runner, tmp_path):
     class Module(tf.Module):
         def __init__(self):
             super().__init__()
-            self.tokenizer = tokenizer
+            self.resource = tokenizer.resource
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
         def serve(self, text):
-            ids, starts, ends = self.tokenizer.tokenize_with_offsets(text)
+            ids, starts, ends = tokenizer.tokenize_with_offsets(text)
             return {"ids": ids.to_tensor(-1), "starts": starts.to_tensor(-1), "ends": ends.to_tensor(-1)}
 
     module = Module()
