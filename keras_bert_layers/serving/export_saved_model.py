@@ -35,7 +35,7 @@ def export_saved_model(
     directory: str | os.PathLike[str],
     preprocessor: TextPreprocessor | keras.Model | None = None,
     overwrite: bool = False,
-    inputs: str = "text",
+    inputs: str | None = None,
     signatures: Sequence[str] = ("serving_default",),
     target: str = "cpu",
     dtype: str | None = None,
@@ -84,7 +84,7 @@ def export_saved_model(
             model of it. Either family of key names will do.
         overwrite: whether to replace an export of this function that stands there. Anything else is kept.
         inputs: what the preprocessor is to take: `"text"`, `"pair"` or `"words"` (of texts that are split into words
-            already). A functional model says so by its own inputs.
+            already); None is its own `export_inputs`. A functional model says so by its own inputs.
         signatures: names of the table, and `serving_default`, which is there in any case.
         target: `"cpu"`; or `"gpu"`, where strings stay on the host and the rest is compiled by XLA for each length and
             batch size. A server must then be started with `--xla_gpu_compilation_enabled`. Per-token outputs are zero
@@ -129,7 +129,7 @@ def export_saved_model(
     output_names = _output_names(model)
     if preprocessor is not None:
         model = _join(preprocessor, model, inputs)
-    elif inputs != "text":
+    elif inputs is not None:
         raise ValueError(
             f"`inputs` says what `preprocessor` takes. Received: inputs={inputs!r} without a preprocessor. A model on "
             "texts says it by its own keras.Input tensors."
@@ -281,12 +281,13 @@ def _length_buckets(served: ServedModel, target: str, length_buckets: Sequence[i
     return lengths
 
 
-def _join(preprocessor: TextPreprocessor | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
+def _join(preprocessor: TextPreprocessor | keras.Model, model: keras.Model, inputs: str | None) -> keras.Model:
     """Puts a preprocessor before a model on ids; inputs of the model that it does not make stay inputs."""
     texts: Any
-    if inputs not in INPUTS:
+    if inputs not in (None, *INPUTS):
         raise ValueError(f"Expected `inputs` to be one of {', '.join(INPUTS)}. Received: inputs={inputs!r}.")
     if isinstance(preprocessor, TextPreprocessor):
+        inputs = preprocessor.export_inputs if inputs is None else inputs
         names = ["text_a", "text_b"] if inputs == "pair" else ["text"]
         shape = (None,) if inputs == "words" else ()
         texts = [keras.Input(shape=shape, dtype="string", name=name) for name in names]
@@ -294,7 +295,7 @@ def _join(preprocessor: TextPreprocessor | keras.Model, model: keras.Model, inpu
     else:
         _check_functional("preprocessor", preprocessor)
         texts, made = preprocessor.inputs, preprocessor.output
-        if inputs != "text" or not isinstance(made, dict):
+        if inputs is not None or not isinstance(made, dict):
             raise ValueError(
                 "Expected `preprocessor` to be a BertPreprocessor, or a functional model that gives its dict and says "
                 f"by its own keras.Input tensors what it takes. Received: preprocessor of class "

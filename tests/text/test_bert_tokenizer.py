@@ -15,13 +15,13 @@ import tensorflow_text as tf_text
 
 from keras_bert_layers.text.added_token import AddedToken
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
-from keras_bert_layers.text.tokenizer_settings import SPECIAL_TOKENS
 from keras_bert_layers.text.unicode_normalization import (
     build_normalizer_model,
     normalization_table,
     space_bounds,
     word_bounds,
 )
+from keras_bert_layers.text.vocabulary import SPECIAL_TOKENS
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
@@ -295,12 +295,12 @@ class TestInputs:
             small_tokenizer.tokenize_with_offsets("hello", unit="words")
         for text in (None, [None], ["secret", None], ["secret", ["a"]], {"a": "secret"}, [{"secret"}], ["secret", 1]):
             for function in (small_tokenizer.tokenize, small_tokenizer.tokenize_with_offsets):
-                with pytest.raises(ValueError, match=r"Texts are expected .* Received: text of type") as caught:
+                with pytest.raises(ValueError, match=r"Expected texts .* Received: text of type") as caught:
                     function(text)
                 assert "secret" not in str(caught.value)
 
     def test_a_masked_text_is_missing(self, small_tokenizer):
-        with pytest.raises(ValueError, match="Texts are expected"):
+        with pytest.raises(ValueError, match="Expected texts"):
             small_tokenizer.tokenize(np.ma.array(["hello", "secret"], mask=[False, True]))
 
     def test_lone_surrogates(self, small_tokenizer):
@@ -403,7 +403,7 @@ class TestVocabulary:
         with pytest.raises(ValueError, match=r'say them: special_tokens={"cls_token": "<s>"}'):
             BertTokenizer(path)
         for wrong in ({"cls": "<s>"}, {"cls_token": 5}, {"cls_token": "a b"}, "<s>"):
-            with pytest.raises(ValueError, match="`special_tokens` is expected to give some of pad_token"):
+            with pytest.raises(ValueError, match="Expected `special_tokens` to give some of pad_token"):
                 BertTokenizer(path, special_tokens=wrong)
 
     def test_tokens_that_no_text_has(self, small_tokenizer):
@@ -471,7 +471,7 @@ class TestFromPretrained:
         ("file", "content", "message"),
         [
             ("tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer"}, "tokenizer_class='RobertaTokenizer'"),
-            ("tokenizer_config.json", {"unk_token": "<unk>"}, r"vocab\.txt is expected to hold \[PAD\], <unk>"),
+            ("tokenizer_config.json", {"unk_token": "<unk>"}, r"Expected .*vocab\.txt to hold \[PAD\], <unk>"),
             ("special_tokens_map.json", {"cls_token": {"content": "<s>"}}, "tokens without <s>"),
             ("added_tokens.json", {"[NEW]": 30522}, r"the id 30522 for '\[NEW\]'"),
             ("tokenizer_config.json", {"added_tokens_decoder": {"7": {"content": "hello"}}}, "the id 7 for 'hello'"),

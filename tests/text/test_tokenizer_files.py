@@ -86,7 +86,7 @@ def test_added_tokens_come_from_whichever_file_has_them(directory, kept):
     assert tokenizer.vocabulary == [*SMALL_VOCABULARY, "[E11]", "[E12]", "cool-token"]
     assert {token["content"] for token in tokenizer.added_tokens} == {"[E11]", "[E12]", "cool-token"}
     # A list takes their place, and the ids stay.
-    none = kbl.BertPreprocessor.from_pretrained(directory, 16, added_tokens=[])
+    none = kbl.BertPreprocessor.from_pretrained(directory, sequence_length=16, added_tokens=[])
     assert none.tokenizer.vocabulary == tokenizer.vocabulary
     assert tokenizer.token_to_id("[E11]") not in none("[E11]")["input_word_ids"].numpy()
 
@@ -97,7 +97,9 @@ def test_markers_in_place_of_unused_tokens(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
     write_json(tmp_path / "tokenizer_config.json", {"do_lower_case": True})
     assert assert_as_transformers(tmp_path).added_tokens == []
-    preprocessor = kbl.BertPreprocessor.from_pretrained(tmp_path, 8, added_tokens=["[E11]", "cool-token"])
+    preprocessor = kbl.BertPreprocessor.from_pretrained(
+        tmp_path, sequence_length=8, added_tokens=["[E11]", "cool-token"]
+    )
     ids = preprocessor("[E11]Cool-Token")["input_word_ids"].numpy().tolist()
     assert ids == [[2, len(tokens) - 2, len(tokens) - 1, 3, 0, 0, 0, 0]]
     # The file says it as well.
@@ -119,7 +121,8 @@ def test_other_names_of_special_tokens(tmp_path):
         if name != "all":
             (tmp_path / name).unlink()
         reference = transformers.BertTokenizerFast.from_pretrained(tmp_path, split_special_tokens=True)
-        ids = kbl.BertPreprocessor.from_pretrained(tmp_path, 16)(["hello ß</s>", "[CLS] é"])["input_word_ids"]
+        preprocessor = kbl.BertPreprocessor.from_pretrained(tmp_path, sequence_length=16)
+        ids = preprocessor(["hello ß</s>", "[CLS] é"])["input_word_ids"]
         expected = reference(["hello ß</s>", "[CLS] é"], padding="max_length", max_length=16)["input_ids"]
         # Without tokenizer_config.json the vocabulary says that it is cased.
         assert ids.numpy().tolist() == expected or name != "all"
@@ -153,9 +156,9 @@ def test_other_names_of_special_tokens(tmp_path):
         ("tokenizer.json", ["decoder"], {"type": "ByteLevel"}, "decoder={'type': 'ByteLevel'} in"),
         ("tokenizer.json", ["model", "vocab", "hello"], 6, r"'(hello|world)' with the id . in .*vocab\.txt and"),
         ("special_tokens_map.json", ["cls_token"], "hello", "cls_token='.CLS.' in .* and cls_token='hello' in"),
-        ("added_tokens.json", ["[E11]"], 500, r"One id is expected.*500 for '\[E11\]'"),
+        ("added_tokens.json", ["[E11]"], 500, r"Expected one id .*500 for '\[E11\]'"),
         ("added_tokens.json", ["new"], 500, "the id 500 for 'new'"),
-        ("tokenizer_config.json", ["added_tokens_decoder", "7"], {"content": "[E11]"}, "The same is expected of an"),
+        ("tokenizer_config.json", ["added_tokens_decoder", "7"], {"content": "[E11]"}, "Expected the same of an"),
         ("tokenizer.json", ["added_tokens"], [{"content": "##x", "id": 9}], "The added tokens in .* begin with"),
     ],
 )
@@ -252,20 +255,22 @@ def test_wrong_types_are_named(directory, file, keys):
 def test_positions_of_a_wrong_type(directory):
     for value in ("512", 0, True, [1]):
         edit_json(directory / "config.json", "max_position_embeddings", value=value)
-        with pytest.raises(ValueError, match=r"config\.json is expected .* `max_position_embeddings`"):
+        with pytest.raises(ValueError, match=r"Expected .*config\.json to have .* `max_position_embeddings`"):
             kbl.BertPreprocessor.from_pretrained(directory)
 
 
 def test_a_vocabulary_larger_than_the_embeddings_is_said(directory):
     edit_json(directory / "config.json", "vocab_size", value=20)
-    with pytest.warns(UserWarning, match=r"vocab\.txt is expected .*tokens, and vocab_size=20 in .*config\.json"):
+    with pytest.warns(
+        UserWarning, match=r"vocab\.txt to have at most .*tokens, and vocab_size=20 in .*config\.json"
+    ):
         BertTokenizer.from_pretrained(directory)
 
 
 def test_a_vocabulary_without_special_tokens_is_named(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[SEP]\n[MASK]\n")
     for load in (BertTokenizer.from_pretrained, lambda path: BertTokenizer(path / "vocab.txt")):
-        with pytest.raises(ValueError, match=r"vocab\.txt is expected to hold \[PAD\], .*without \[CLS\]"):
+        with pytest.raises(ValueError, match=r"Expected .*vocab\.txt to hold \[PAD\], .*without \[CLS\]"):
             load(tmp_path)
 
 
