@@ -5,7 +5,13 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-from keras_bert_layers.checkpoints.source import WantedFiles, find_checkpoint, missing_files_error
+from keras_bert_layers.checkpoints.source import (
+    SENTENCE_PIECE_MODELS,
+    TOKENIZER_FILES,
+    WantedFiles,
+    find_checkpoint,
+    missing_files_error,
+)
 from keras_bert_layers.text.sentence_piece_model import (
     CONTROL,
     MAX_SCORE,
@@ -15,14 +21,7 @@ from keras_bert_layers.text.sentence_piece_model import (
     USER_DEFINED,
     SentencePieceModel,
 )
-from keras_bert_layers.text.tokenizer_files import TokenizerFiles, typed_value
-from keras_bert_layers.text.tokenizer_settings import (
-    _GENERIC_TOKENIZERS,
-    _SPLIT_OUTSIDE,
-    TOKENIZER_FILES,
-    _check_sides,
-    _content,
-)
+from keras_bert_layers.text.tokenizer_files import GENERIC_TOKENIZERS, SPLIT_OUTSIDE, TokenizerFiles, typed_value
 
 SPACE = "\u2581"
 SENTENCE_PIECE_TOKENS = {
@@ -32,9 +31,8 @@ SENTENCE_PIECE_TOKENS = {
     "sep_token": "</s>",
     "mask_token": "<mask>",
 }
-MODEL_FILES = ("sentencepiece.bpe.model", "spiece.model")
 SENTENCE_PIECE_FILES = WantedFiles(
-    required=((*MODEL_FILES, "tokenizer.json"),), optional=(*TOKENIZER_FILES.optional, *MODEL_FILES)
+    required=((*SENTENCE_PIECE_MODELS, "tokenizer.json"),), optional=(*TOKENIZER_FILES.optional, *SENTENCE_PIECE_MODELS)
 )
 
 
@@ -98,20 +96,20 @@ def read_sentence_piece_settings(source: str | os.PathLike[str], **download: Any
     directory = find_checkpoint(source, SENTENCE_PIECE_FILES, **download)
     files = TokenizerFiles(directory)
     class_name = _class(files)
-    _check_sides(files)
+    files.check_sides()
     path = model_file(directory)
     if path is None and "tokenizer.json" not in files:
-        names = (*MODEL_FILES, "tokenizer.json")
+        names = (*SENTENCE_PIECE_MODELS, "tokenizer.json")
         raise missing_files_error(f"The directory {directory}", names, os.listdir(directory))
     if class_name is None and "tokenizer.json" not in files:
         assert path is not None
         raise ValueError(
             f"Expected {directory} to say by tokenizer_class or model_type which ids the pieces of {path.name} have. "
-            f"Received: neither, and no tokenizer.json. {_SPLIT_OUTSIDE}"
+            f"Received: neither, and no tokenizer.json. {SPLIT_OUTSIDE}"
         )
     fast = _read_fast(files) if "tokenizer.json" in files else None
     family = _FAMILIES[class_name] if class_name else (fast.family if fast else _Family())
-    special_tokens = _special_tokens(files, family)
+    special_tokens = files.special_tokens({**SENTENCE_PIECE_TOKENS, **family.special_tokens})
     if path is not None and class_name is not None:
         model = _with_the_ids_of(family, SentencePieceModel.from_file(path), path)
         if fast is not None:
@@ -134,9 +132,25 @@ def read_sentence_piece_settings(source: str | os.PathLike[str], **download: Any
     }
 
 
+def uses_sentence_pieces(files: TokenizerFiles) -> bool:
+    """Says whether a checkpoint's tokenizer is one of SentencePiece's, and not one of word pieces.
+
+    Args:
+        files: the checkpoint's files.
+    """
+    for name in ("tokenizer_config.json", files.config):
+        class_name = (files.get(name, "tokenizer_class", str, null=True) or "").removesuffix("Fast")
+        if class_name and class_name not in GENERIC_TOKENIZERS:
+            return class_name in _FAMILIES
+    model = files["tokenizer.json"].get("model")
+    if isinstance(model, dict) and "type" in model:
+        return model["type"] == "Unigram"
+    return model_file(files.directory) is not None and not os.path.lexists(files.directory / "vocab.txt")
+
+
 def model_file(directory: pathlib.Path) -> pathlib.Path | None:
     """Returns SentencePiece's model in a checkpoint's directory, or None where there is none."""
-    return next((directory / name for name in MODEL_FILES if os.path.lexists(directory / name)), None)
+    return next((directory / name for name in SENTENCE_PIECE_MODELS if os.path.lexists(directory / name)), None)
 
 
 def _class(files: TokenizerFiles) -> str | None:
@@ -147,33 +161,15 @@ def _class(files: TokenizerFiles) -> str | None:
             class_name = class_name.removesuffix("Fast")
             if class_name in _FAMILIES:
                 return class_name
-            if class_name not in _GENERIC_TOKENIZERS:
+            if class_name not in GENERIC_TOKENIZERS:
                 raise ValueError(
                     f"Expected a SentencePiece tokenizer that is one of {', '.join(_FAMILIES)}. "
-                    f"Received: tokenizer_class={class_name!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
+                    f"Received: tokenizer_class={class_name!r} in {files.path(name)}. {SPLIT_OUTSIDE}"
                 )
             return None
     model_type = files.get(files.config, "model_type", str, null=True)
     path = model_file(files.directory)
     return _CLASSES.get(model_type or "") or _CLASSES.get(path.name if path else "")
-
-
-def _special_tokens(files: TokenizerFiles, family: _Family) -> dict[str, str]:
-    names = {**SENTENCE_PIECE_TOKENS, **family.special_tokens}
-    for key in names:
-        said = {
-            name: _content(files.path(name), key, files[name].get(key))
-            for name in ("tokenizer_config.json", "special_tokens_map.json")
-        }
-        found = {name: token for name, token in said.items() if token is not None}
-        if len(set(found.values())) > 1:
-            raise ValueError(
-                f"Expected one `{key}`. Received: "
-                + " and ".join(f"{key}={token!r} in {files.path(name)}" for name, token in found.items())
-                + ". Take both files from one checkpoint."
-            )
-        names[key] = next(iter(found.values()), names[key])
-    return names
 
 
 def _with_the_ids_of(family: _Family, model: SentencePieceModel, path: pathlib.Path) -> SentencePieceModel:
@@ -183,7 +179,7 @@ def _with_the_ids_of(family: _Family, model: SentencePieceModel, path: pathlib.P
     if model.kinds[: family.skipped] != [UNKNOWN, CONTROL, CONTROL][: family.skipped]:
         raise ValueError(
             f"Expected {path} to begin with <unk>, <s> and </s>, as XLM-R's and CamemBERT's do. "
-            f"Received: {model.pieces[:3]}. {_SPLIT_OUTSIDE}"
+            f"Received: {model.pieces[:3]}. {SPLIT_OUTSIDE}"
         )
     unknown = model.pieces[0]
     before = [token if token != "<unk>" else unknown for token in family.before]
@@ -233,7 +229,7 @@ def _read_fast(files: TokenizerFiles) -> _Fast:
             "without byte fallback, Precompiled (behind ALBERT's own steps) and Metaspace, and the special tokens of "
             f"XLM-R or ALBERT around the text. Received: "
             f"{str(', '.join(f'{part}={content}' for part, content in shown.items()))[:2000]} in {path}. "
-            f"{_SPLIT_OUTSIDE}"
+            f"{SPLIT_OUTSIDE}"
         )
     assert character_map is not None
     assert add_space is not None
@@ -360,7 +356,7 @@ def _refuse_added_tokens(files: TokenizerFiles, model: SentencePieceModel, speci
     if others:
         raise ValueError(
             "Expected a SentencePiece tokenizer without added tokens, which are not looked for in texts. Received: "
-            f"{', '.join(map(repr, others[:20]))} in {files.path(listed[others[0]])}. {_SPLIT_OUTSIDE}"
+            f"{', '.join(map(repr, others[:20]))} in {files.path(listed[others[0]])}. {SPLIT_OUTSIDE}"
         )
 
 
@@ -371,7 +367,7 @@ def _albert_normalization(files: TokenizerFiles, fast: _Fast | None) -> dict[str
     if not files.get(name, "remove_space", bool, True):
         raise ValueError(
             f"Expected ALBERT's tokenizer to remove spaces. Received: remove_space=False in {files.path(name)}. "
-            f"{_SPLIT_OUTSIDE}"
+            f"{SPLIT_OUTSIDE}"
         )
     return {
         "lowercase": files.get(name, "do_lower_case", bool, True),

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import inspect
 import os
 import weakref
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER, A
 from keras_bert_layers.text.albert_normalization import albert_table, check_albert_normalization
 from keras_bert_layers.text.character_offsets import CharacterOffsets
 from keras_bert_layers.text.normalizer import normalizer
+from keras_bert_layers.text.packing import check_pair_format
 from keras_bert_layers.text.sentence_piece_model import CONTROL, UNKNOWN, SentencePieceModel
 from keras_bert_layers.text.sentence_piece_settings import (
     SENTENCE_PIECE_TOKENS,
@@ -23,8 +25,6 @@ from keras_bert_layers.text.sentence_piece_settings import (
 )
 from keras_bert_layers.text.string_tensor import string_tensor
 from keras_bert_layers.text.tokenizer import Tokenizer
-
-PAIR_FORMATS = ("roberta", "bert")
 
 # What ALBERT turns into a ".
 _QUOTES = ("``", "''")
@@ -87,11 +87,7 @@ class SentencePieceTokenizer(Tokenizer):
                 f"Expected `model` to be the path of a SentencePiece model, or its bytes. "
                 f"Received: model of type {type(model).__name__}."
             )
-        if pair_format not in PAIR_FORMATS:
-            raise ValueError(
-                f"Expected `pair_format` to be {' or '.join(PAIR_FORMATS)}. Received: pair_format={pair_format!r}."
-            )
-        self.pair_format = pair_format
+        self.pair_format = check_pair_format(pair_format)
         self.albert_normalization = check_albert_normalization(albert_normalization)
         super().__init__(read.pieces, _check_special_tokens(special_tokens, read, where))
         for token in self.special_tokens.values():
@@ -272,10 +268,13 @@ class SentencePieceTokenizer(Tokenizer):
         """
         try:
             model = base64.b64decode(config["model"], validate=True)
+            if set(config) - set(inspect.signature(cls).parameters):
+                raise ValueError
         except (KeyError, TypeError, ValueError):
             raise ValueError(
                 "Expected the configuration of a SentencePieceTokenizer to hold its model in base 64. "
-                f"Received: model of type {type(config.get('model')).__name__}, and nothing was read. "
+                f"Received: {', '.join(sorted(map(str, config)))}, with model of type "
+                f"{type(config.get('model')).__name__}, and nothing was read. "
                 "Make a new tokenizer from a model file that you trust."
             ) from None
         return cls(**{**config, "model": model})

@@ -261,9 +261,7 @@ def test_positions_of_a_wrong_type(directory):
 
 def test_a_vocabulary_larger_than_the_embeddings_is_said(directory):
     edit_json(directory / "config.json", "vocab_size", value=20)
-    with pytest.warns(
-        UserWarning, match=r"vocab\.txt to have at most .*tokens, and vocab_size=20 in .*config\.json"
-    ):
+    with pytest.warns(UserWarning, match=r"vocab\.txt to have at most .*tokens, and vocab_size=20 in .*config\.json"):
         BertTokenizer.from_pretrained(directory)
 
 
