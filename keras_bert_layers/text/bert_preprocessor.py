@@ -33,8 +33,8 @@ class BertPreprocessor(TextPreprocessor):
     and its exports.
 
     Args:
-        vocabulary: path of a `vocab.txt`, or the list of its tokens; or a tokenizer, such as a `SentencePieceTokenizer`,
-            which brings the next four and the special tokens itself.
+        vocabulary: path of a `vocab.txt`, or the list of its tokens; or a tokenizer, such as a
+            `SentencePieceTokenizer`, which brings the next four and the special tokens itself.
         lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text: as in `BertTokenizer`.
         sequence_length: the longest row, at least 3; for more than two segments, at least 1 and 2 for each.
         truncation: what is cut of a pair that is too long: `"longest_first"` (of more than two segments too),
