@@ -1,7 +1,9 @@
 """What depends on the versions and set-ups of Keras and TensorFlow, and on what they have no public name for."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -95,6 +97,28 @@ def split_at_spaces(text: Any) -> tuple[Any, Any, Any]:
     return words, tf.cast(starts, tf.int64), tf.cast(ends, tf.int64)
 
 
+def compiled_by_xla() -> bool:
+    """Whether the graph under construction is one that XLA compiles."""
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    if tf.executing_eagerly():
+        return False
+    # TensorFlow has no public way to ask.
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def sublayers(layer: Any) -> list[Any]:
+    """The layers directly inside a layer; models alone have a public `layers`."""
+    return list(layer._layers)
+
+
+def seed_generators(layer: Any) -> list[Any]:
+    """The seed generators of a layer and of all layers inside; Keras shows the states alone, among `variables`."""
+    inside = (generator for sublayer in sublayers(layer) for generator in seed_generators(sublayer))
+    return [*layer._seed_generators, *inside]
+
+
 def called_on_placeholders() -> bool:
     """Whether a call is Keras's own on placeholders, which are float32 whatever the data are.
 
@@ -131,3 +155,30 @@ def check_saved_dtype(layer_name: str, config: Any) -> None:
             f"The saved configuration of a {layer_name} is expected to hold a dtype policy. "
             f"Received: dtype={str(saved)[:200]}. The file is damaged or of another version."
         )
+
+
+@contextlib.contextmanager
+def variables_without_values() -> Iterator[None]:
+    """Variables made inside have a name and a shape, and take no memory until the block ends without an error."""
+    # Keras has no public way to drop the variables that wait for their values.
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = list(global_state.get_global_attribute("uninitialized_variables", []))
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    except BaseException:
+        global_state.set_global_attribute("uninitialized_variables", waiting)
+        raise
+    made = global_state.get_global_attribute("uninitialized_variables", [])
+    made = [variable for variable in made if keras.backend.is_float_dtype(variable.dtype)]
+    trainable = [variable.trainable for variable in made]
+    # TensorFlow's tapes never watch a variable that was made frozen, also when its layer is thawed.
+    for variable in made:
+        variable.trainable = True
+    # The end of any such block gives all of them their values.
+    with keras.StatelessScope():
+        pass
+    for variable, value in zip(made, trainable, strict=True):
+        variable.trainable = value

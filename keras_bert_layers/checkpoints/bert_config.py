@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.checkpoints.architectures import ARCHITECTURES, Architecture
 from keras_bert_layers.checkpoints.directory_names import list_names, names_in, way_out
 from keras_bert_layers.checkpoints.json_file import read_json_object
 from keras_bert_layers.local_path import local_path
@@ -36,6 +37,7 @@ _REQUIRED_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attenti
 # Ids and lengths are int32. Layers are made one by one, and so a claim of 10^9 is not to be followed.
 _LARGEST_SIZES = dict.fromkeys((*_REQUIRED_KEYS, "max_position_embeddings", "type_vocab_size"), 2**31 - 1)
 _LARGEST_SIZES["num_hidden_layers"] = 1000
+_SIZES_THAT_MAY_BE_ZERO = ("type_vocab_size",)
 _LARGEST_NUMBER = float(np.finfo("float32").max)
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
@@ -57,10 +59,11 @@ class BertConfig:
         hidden_dropout_prob: Dropout rate on the embeddings and on the output of each block, in [0, 1).
         attention_probs_dropout_prob: Dropout rate on the attention scores, in [0, 1).
         max_position_embeddings: Length of the longest sequence.
-        type_vocab_size: Number of segments that the type ids tell apart.
+        type_vocab_size: Number of segments that the type ids tell apart; 0 has no segment embeddings.
         initializer_range: Standard deviation of the truncated normal distribution that random weights are drawn from.
         layer_norm_eps: Epsilon of every layer normalisation.
         pad_token_id: Id of the padding token.
+        model_type: The architecture, which says what its weights are called in checkpoints.
 
     Raises:
         ValueError: If a value is of the wrong type, out of its range, or not supported.
@@ -85,13 +88,16 @@ class BertConfig:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
+    model_type: str = "bert"
 
     def __post_init__(self) -> None:
         for name, largest in _LARGEST_SIZES.items():
             value = getattr(self, name)
-            if not _is_int(value) or not 1 <= value <= largest:
+            smallest = 0 if name in _SIZES_THAT_MAY_BE_ZERO else 1
+            if not _is_int(value) or not smallest <= value <= largest:
                 raise ValueError(
-                    f"`{name}` is expected to be a positive integer, at most {largest:,}. "
+                    f"`{name}` is expected to be {'a positive integer' if smallest else 'an integer of at least 0'}, "
+                    f"at most {largest:,}. "
                     f"Received: {name}={reprlib.repr(value)}."
                 )
         if self.hidden_size % self.num_attention_heads:
@@ -127,6 +133,7 @@ class BertConfig:
                 f"`pad_token_id` is expected to be an id of the vocabulary, from 0 to {self.vocab_size - 1}. "
                 f"Received: pad_token_id={reprlib.repr(self.pad_token_id)}."
             )
+        _find_architecture(self.model_type)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BertConfig:
@@ -149,16 +156,21 @@ class BertConfig:
         >>> BertConfig.from_dict(sizes).max_position_embeddings
         512
         """
-        _refuse_other_architectures(values)
-        missing = [key for key in _REQUIRED_KEYS if key not in values]
+        # Google's files have no model_type; they are BERT's by their own name.
+        architecture = _find_architecture(values.get("model_type", "bert"))
+        _refuse_other_computations(values)
+        keys = {field: key for key, field in architecture.config_keys.items()}
+        values = {architecture.config_keys.get(key, key): value for key, value in values.items()}
+        missing = [keys.get(key, key) for key in _REQUIRED_KEYS if key not in values]
         if missing:
             raise ValueError(
-                f"A BERT configuration is expected to have the keys {', '.join(_REQUIRED_KEYS)}. "
+                "A BERT configuration is expected to have the keys "
+                f"{', '.join(keys.get(key, key) for key in _REQUIRED_KEYS)}. "
                 f"Missing: {', '.join(missing)}. Received: keys={sorted(map(str, values))[:40]}. "
                 "Take the configuration file that belongs to the weights."
             )
         fields = {field.name for field in dataclasses.fields(cls)}
-        known = {key: value for key, value in values.items() if key in fields}
+        known = {**architecture.defaults, **{key: value for key, value in values.items() if key in fields}}
         # Hugging Face writes null where a model was never told its padding token, which no computation here needs.
         if known.get("pad_token_id", 0) is None:
             del known["pad_token_id"]
@@ -233,14 +245,17 @@ def _find_config_file(path: pathlib.Path) -> pathlib.Path:
     )
 
 
-def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
-    # Google's files have no model_type; they are BERT's by their own name.
-    model_type = values.get("model_type", "bert")
-    if model_type != "bert":
+def _find_architecture(model_type: Any) -> Architecture:
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         raise ValueError(
-            f"A configuration of model_type 'bert' is expected. Received: model_type={reprlib.repr(model_type)}. "
+            f"A configuration of a model_type that is read here is expected: {', '.join(ARCHITECTURES)}. "
+            f"Received: model_type={reprlib.repr(model_type)}. "
             "HuggingFaceEncoder can wrap other architectures that transformers has as TensorFlow models."
         )
+    return ARCHITECTURES[model_type]
+
+
+def _refuse_other_computations(values: Mapping[str, Any]) -> None:
     refused = {
         "position_embedding_type": (
             values.get("position_embedding_type", "absolute") not in ("absolute", None),

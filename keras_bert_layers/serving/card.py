@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.serving.example_inputs import GOLDEN_ROWS, TEXTS, example_inputs, rows_of
 from keras_bert_layers.serving.servable_signature import ServableSignature
@@ -60,7 +60,7 @@ def make_card(
         "dtype": dtype or "float32",
         "quantize": quantize,
         "loss_against_float32": loss,
-        "encoders": [_encoder(layer) for layer in layers if isinstance(layer, LayerwiseEncoder)],
+        "encoders": [_encoder(layer) for layer in layers if isinstance(layer, EncoderContract)],
         "vocabulary": tokens
         and {"size": len(tokens), "sha256": hashlib.sha256("\n".join(tokens).encode()).hexdigest()},
         "tokenizer": {key: value for key, value in settings.items() if key not in ("name", "dtype", "trainable")}
@@ -138,7 +138,7 @@ def _versions() -> dict[str, str | None]:
     }
 
 
-def _encoder(encoder: LayerwiseEncoder) -> dict[str, Any]:
+def _encoder(encoder: EncoderContract) -> dict[str, Any]:
     combine = encoder.combine
     return {
         "name": encoder.name,

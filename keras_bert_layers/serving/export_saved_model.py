@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_bert_layers.atomic_directory import atomic_directory
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.local_path import local_path
 from keras_bert_layers.serving.card import CARD, loss_against, make_card
 from keras_bert_layers.serving.check import check_as
@@ -336,7 +336,7 @@ def _output_names(model: keras.Model) -> list[str]:
         operation = tensor._keras_history.operation
         if path and isinstance(path[0], str):
             names.append("_".join(map(str, path)))
-        elif isinstance(operation, LayerwiseEncoder):
+        elif isinstance(operation, EncoderContract):
             # An encoder names its tensors by their keys.
             names.append(tensor.name)
         else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_bert_layers.encoders.padding_removal import graph_for
+from keras_bert_layers.encoders.execution import graph_for
 from keras_bert_layers.serving.pruned_function import PrunedFunction
 from keras_bert_layers.serving.signatures import Signature, Tensors
 from keras_bert_layers.token_inputs import MASK_NAMES, PADDING

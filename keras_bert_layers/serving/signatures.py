@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.layers.word_pooling import WordPooling
 from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps
@@ -75,7 +75,7 @@ class ServedModel:
         self.borders = {f"border_{i}": tensor for i, tensor in enumerate(borders.values())}
         self.text_names = [name for name, tensor in self.inputs.items() if is_string(tensor)]
         self.preprocessors = [step for step in self.host_steps if isinstance(step.operation, TextPreprocessor)]
-        self.encoders = [step for step in self.dense_steps if isinstance(step.operation, LayerwiseEncoder)]
+        self.encoders = [step for step in self.dense_steps if isinstance(step.operation, EncoderContract)]
         self.host_outputs = _host_output_names(self.host_steps)
 
     @property
@@ -87,7 +87,7 @@ class ServedModel:
         return next((tensor.shape[1] for name, tensor in self.inputs.items() if name in names), None)
 
     @property
-    def encoder(self) -> LayerwiseEncoder:
+    def encoder(self) -> EncoderContract:
         """The one encoder."""
         return self.encoders[0].operation
 
@@ -242,7 +242,7 @@ class ServedModel:
         states = outputs["encoder_outputs"]
         if isinstance(states, (list, tuple)):
             states = states[0] if len(states) == 1 else tf.add_n(list(states)) / len(states)
-        elif self.encoder.combination is not None and self.encoder.combination.mode == "stack":
+        elif self.encoder.combination is not None and not self.encoder.combination.has_sequence_axis:
             states = tf.reduce_mean(states, axis=1)
         if len(states.shape) != 3:
             raise ValueError(

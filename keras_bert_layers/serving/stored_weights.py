@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder
 
 DTYPES = ("bfloat16", "float16")
@@ -66,7 +66,7 @@ class StoredWeights:
                 "Export it without them, or export the model as it was before."
             )
         in_half = dtype == "bfloat16" or (dtype == "float16" and target == "gpu")
-        encoders = [layer for layer in layers if isinstance(layer, LayerwiseEncoder)]
+        encoders = [layer for layer in layers if isinstance(layer, EncoderContract)]
         inner = {id(layer): layer for encoder in encoders for layer in encoder._flatten_layers()}
         self._half_layers = list(inner.values()) if in_half else []
         pretrained = [weight for encoder in encoders for part in encoder.pretrained_layers for weight in part.weights]

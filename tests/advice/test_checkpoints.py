@@ -93,7 +93,7 @@ def test_a_configuration_of_other_weights(directory):
 def test_models_for_the_other_encoder(directory):
     own = (directory / "config.json").read_text()
     for values in (
-        {"model_type": "distilbert"},
+        {"model_type": "deberta"},
         {"hidden_act": "quick_gelu"},
         {"position_embedding_type": "relative_key"},
         {"is_decoder": True},
@@ -103,7 +103,7 @@ def test_models_for_the_other_encoder(directory):
         (directory / "config.json").write_text(own)
     load(directory)
     ids = {"input_ids": np.array([[2, 7, 3]])}
-    for class_name, sizes in (("TFDistilBertModel", {}), ("TFBertModel", {"hidden_act": "quick_gelu"})):
+    for class_name, sizes in (("TFDebertaModel", {}), ("TFBertModel", {"hidden_act": "quick_gelu"})):
         encoder = kbl.HuggingFaceEncoder(make_tf_model(class_name, **sizes))
         assert encoder(ids)["sequence_output"].shape == (1, 3, 16)
     # A decoder sees what comes before alone.
@@ -122,7 +122,7 @@ def test_models_for_the_other_encoder(directory):
 )
 def test_a_model_in_memory():
     """PyTorch is not installed here; what it writes is what `write_checkpoint` of the other tests writes."""
-    model = make_tf_model("TFDistilBertModel")
+    model = make_tf_model("TFDebertaModel")
     refuse(model)
     kbl.HuggingFaceEncoder(model)
 
@@ -386,16 +386,6 @@ def test_other_forms_of_a_checkpoint(directory, encoder_factory, tmp_path):
     refuse(packed)
     shutil.unpack_archive(packed, tmp_path / "unpacked")
     load(tmp_path / "unpacked")
-
-
-@advice("give the id, such as 'google-bert/bert-base-uncased'")
-def test_googles_release(directory, hub_in_this_process):  # noqa: F811
-    hub_in_this_process.add(
-        "google-bert/bert-base-uncased", {path.name: path.read_bytes() for path in directory.iterdir()}
-    )
-    (directory / "model.safetensors").rename(directory / "bert_model.ckpt.index")
-    refuse(directory)
-    load("google-bert/bert-base-uncased")
 
 
 @advice("A vocabulary alone goes to the constructor: BertTokenizer(path, lowercase=...), or BertPreprocessor likewise.")

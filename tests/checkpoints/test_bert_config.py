@@ -30,6 +30,7 @@ def test_every_value_of_the_dictionary_is_respected():
         "initializer_range": 0.05,
         "layer_norm_eps": 1e-5,
         "pad_token_id": 7,
+        "model_type": "bert",
     }
     assert BertConfig.from_dict(values).to_dict() == values
 
@@ -72,7 +73,8 @@ def test_supported_activations_are_those_of_transformers_that_keras_has():
         ({"num_hidden_layers": 0}, "positive integer, at most .* Received: num_hidden_layers=0."),
         ({"intermediate_size": 1.5}, "positive integer, at most .* Received: intermediate_size=1.5."),
         ({"max_position_embeddings": -1}, "positive integer, at most .* Received: max_position_embeddings=-1."),
-        ({"type_vocab_size": None}, "positive integer, at most .* Received: type_vocab_size=None."),
+        ({"type_vocab_size": None}, "integer of at least 0, at most .* Received: type_vocab_size=None."),
+        ({"type_vocab_size": -1}, "integer of at least 0, at most .* Received: type_vocab_size=-1."),
         ({"num_attention_heads": 5}, "multiple of `num_attention_heads`.*hidden_size=8, num_attention_heads=5."),
         ({"hidden_act": "gelu_10"}, "one of gelu, .*tanh. Received: hidden_act='gelu_10'.*HuggingFaceEncoder"),
         ({"hidden_act": ["gelu"]}, r"Received: hidden_act=\['gelu'\]"),
@@ -99,8 +101,8 @@ def test_wrong_values_are_refused(values, message):
     ("values", "message"),
     [
         (
-            {"model_type": "roberta"},
-            "model_type 'bert' is expected. Received: model_type='roberta'. HuggingFaceEncoder",
+            {"model_type": "deberta"},
+            "model_type that is read here is expected: bert, .* Received: model_type='deberta'. HuggingFaceEncoder",
         ),
         ({"model_type": None}, "Received: model_type=None."),
         ({"model_type": [[[[[[[[[[]]]]]]]]]]}, "Received: model_type=.*\\.\\.\\."),
@@ -131,7 +133,7 @@ def test_a_missing_size_is_not_guessed(tmp_path, key):
     [
         ("{", "JSON file, and it could not be read.*Copy or download it again"),
         ("[]", "expected to hold a JSON object. Received: a list."),
-        ('{"model_type": "albert"}', "cannot be used.*model_type='albert'"),
+        ('{"model_type": "deberta"}', "cannot be used.*model_type='deberta'"),
         ("version https://git-lfs.github.com/spec/v1\n", "Received: a Git LFS pointer.*git lfs pull"),
     ],
 )
