@@ -150,8 +150,7 @@ class ServedModel:
         if pairs and preprocessor.tokenizer.pair_format == "roberta":
             raise ValueError(
                 f"The signature {name!r} expects pairs whose texts have type ids of their own. Received: a tokenizer "
-                "with pair_format='roberta', which gives both type 0. Export only serving_default, ids, tokenize, "
-                "embed and layers."
+                "with pair_format='roberta', which gives both type 0. Leave it out of `signatures`."
             )
         wanted: dict[str, Any] = {"return_offsets": preprocessor.return_offsets or "characters"}
         returned_as_is = ["offsets"]

@@ -251,7 +251,7 @@ def test_permissions(tmp_path):
 def test_weights_in_another_format(tmp_path):
     transformers = pytest.importorskip("transformers")
     model = make_tf_model()
-    model.save_pretrained(tmp_path / "h5", safe_serialization=False)
+    model.save_pretrained(tmp_path / "h5", safe_serialization=False, max_shard_size="2KB")
     with refused() as message:
         kbl.BertEncoder.from_pretrained(tmp_path / "h5")
     reader = "TFAutoModel" if "TFAutoModel" in message() else "AutoModel"

@@ -5,6 +5,7 @@ from . import (  # noqa: F401
     test_checkpoints,
     test_encoders,
     test_files,
+    test_formats,
     test_sentence_pieces,
     test_serving,
     test_text,

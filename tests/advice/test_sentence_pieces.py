@@ -3,8 +3,11 @@
 import json
 import shutil
 
+import keras
 import pytest
 
+import keras_bert_layers as kbl
+from keras_bert_layers.serving.signatures import ServedModel
 from keras_bert_layers.text import sentence_piece_model
 from keras_bert_layers.text.sentence_piece_tokenizer import SentencePieceTokenizer
 
@@ -61,3 +64,17 @@ def test_models_that_are_none(path, monkeypatch):
             SentencePieceTokenizer(copy)
         SentencePieceTokenizer(path)
     assert json.loads(json.dumps(config)) == config
+
+
+@advice("Give them to the tokenizer.", "Leave it out of `signatures`.")
+def test_a_tokenizer_in_place_of_a_vocabulary(path, encoder):
+    with refused():
+        kbl.BertPreprocessor(SentencePieceTokenizer(path), sequence_length=8, pair_format="roberta", lowercase=False)
+    with welcome():
+        tokenizer = SentencePieceTokenizer(path, pair_format="roberta", albert_normalization={"lowercase": False})
+        preprocessor = kbl.BertPreprocessor(tokenizer, sequence_length=8)
+    pair = [keras.Input((), dtype="string", name=name) for name in ("first", "second")]
+    served = ServedModel(keras.Model(pair, encoder(preprocessor(tuple(pair)))), ["outputs"])
+    with refused():
+        served.signature("words")
+    assert served.signature("embed").name == "embed"

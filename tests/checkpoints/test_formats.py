@@ -52,13 +52,10 @@ def write_sharded_bin(directory: pathlib.Path) -> None:
 def write_google(directory: pathlib.Path, prefix: str = "", file: str = "bert_model.ckpt") -> None:
     (directory / "config.json").rename(directory / "bert_config.json")
     weights = {f"{prefix}bert/{name}": values for name, values in in_scheme(GOOGLE).items()}
-    # What an optimiser keeps, and a counter.
-    slots = {
-        f"{name}/{slot}": np.ones_like(values) for name, values in weights.items() for slot in ("adam_m", "adam_v")
-    }
-    save_tensorflow(
-        directory / file, weights | slots | {"global_step": np.int64(3), "cls/squad/output_bias": np.ones(2)}
-    )
+    # What an optimiser keeps, a counter, and a head.
+    others = {f"{name}/adam_{slot}": np.ones_like(values) for name, values in weights.items() for slot in "mv"}
+    others |= {"global_step": np.int64(3), "cls/squad/output_bias": np.ones(2)}
+    save_tensorflow(directory / file, weights | others)
 
 
 def save_tensorflow(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
