@@ -83,6 +83,11 @@ def run_batches(
     if not window:
         raise ValueError(f"Expected at least one text. Received: {argument} without any.")
     columns = to_batch(window, first)
+    if isinstance(columns, tuple) and preprocessor.separators > 1:
+        raise ValueError(
+            f"Expected pairs whose texts have type ids of their own, which say what is of which. Received: {argument} "
+            "as pairs, and a tokenizer with pair_format='roberta', which gives both type 0. Analyse the two apart."
+        )
     run = EncoderRun(encoder, layers, wanted)
     run_other = EncoderRun(other, layers, wanted) if other is not None else None
     random = np.random.default_rng(0)

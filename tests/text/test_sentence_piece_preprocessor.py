@@ -128,6 +128,8 @@ def test_exports(directory, tmp_path, saved_model_runner):
     model = keras.Model(pairs, encoder(preprocessor(pairs))["encoder_outputs"])
     with pytest.raises(ValueError, match="pair_format='roberta'"):
         kbl.export_saved_model(model, tmp_path / "pairs", signatures=["words"])
+    with pytest.raises(ValueError, match="texts as pairs, and a tokenizer with pair_format='roberta'"):
+        kbl.analysis.contextuality(encoder, preprocessor, (FIRST, SECOND))
 
 
 def test_word_pieces_of_mpnet(tmp_path):
