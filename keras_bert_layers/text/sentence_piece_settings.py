@@ -125,7 +125,7 @@ def read_sentence_piece_settings(source: str | os.PathLike[str], **download: Any
             model.kinds[number] = CONTROL
     _refuse_added_tokens(files, model, set(special_tokens.values()))
     return {
-        "model": model.to_bytes(),
+        "model": model,
         "special_tokens": special_tokens,
         "albert_normalization": _albert_normalization(files, fast) if family.is_albert else None,
         "pair_format": family.pair_format,

@@ -1,6 +1,7 @@
 """SentencePiece's unigram tokenizer, with the ids of XLM-R, CamemBERT and ALBERT, as TensorFlow ops."""
 
 import base64
+import dataclasses
 import functools
 import inspect
 import os
@@ -48,7 +49,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     Args:
         model: path of a model file whose pieces have the checkpoint's ids, as ALBERT's `spiece.model`; or its bytes.
-            `from_pretrained` reads XLM-R's and CamemBERT's, whose ids are shifted.
+            Or a `SentencePieceModel`. `from_pretrained` reads XLM-R's and CamemBERT's, whose ids are shifted.
         special_tokens: the names of the special tokens that are not XLM-R's (`<s>`, `</s>`, `<pad>`, `<unk>`,
             `<mask>`), as `{"cls_token": "[CLS]"}`.
         albert_normalization: what ALBERT does before SentencePiece's own normalisation: `{"lowercase": True,
@@ -73,12 +74,14 @@ class SentencePieceTokenizer(Tokenizer):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes,
+        model: str | os.PathLike[str] | bytes | SentencePieceModel,
         special_tokens: Mapping[str, str] | None = None,
         albert_normalization: Mapping[str, bool] | None = None,
         pair_format: str = "roberta",
     ):
-        if isinstance(model, bytes):
+        if isinstance(model, SentencePieceModel):
+            where, read = "`model`", dataclasses.replace(model, kinds=list(model.kinds))
+        elif isinstance(model, bytes):
             where, read = "`model`", SentencePieceModel.from_bytes(model, "`model`")
         elif isinstance(model, (str, os.PathLike)):
             where, read = os.fspath(model), SentencePieceModel.from_file(model)
