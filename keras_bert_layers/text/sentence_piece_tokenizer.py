@@ -81,6 +81,7 @@ class SentencePieceTokenizer(Tokenizer):
     ):
         if isinstance(model, SentencePieceModel):
             where, read = "`model`", dataclasses.replace(model, kinds=list(model.kinds))
+            read.check(where)
         elif isinstance(model, bytes):
             where, read = "`model`", SentencePieceModel.from_bytes(model, "`model`")
         elif isinstance(model, (str, os.PathLike)):
