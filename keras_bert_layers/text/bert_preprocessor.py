@@ -377,7 +377,7 @@ class BertPreprocessor(TextPreprocessor):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "BertPreprocessor":
         vocabulary = config.get("vocabulary")
-        if isinstance(vocabulary, Mapping):
+        if isinstance(vocabulary, Mapping) and "model" in vocabulary:
             return super().from_config({**config, "vocabulary": SentencePieceTokenizer.from_config(vocabulary)})
         # A path would be opened, and the file's lines would travel on in whatever is saved next.
         if not isinstance(vocabulary, (list, tuple)):

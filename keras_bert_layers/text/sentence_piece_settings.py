@@ -325,6 +325,7 @@ def _pair_format(processor: dict[str, Any]) -> str | None:
     first = [(special, 0), ("A", 0), (special, 0)]
     return {
         (*first, (special, 0), ("B", 0), (special, 0)): "roberta",
+        (*first, (special, 0), ("B", 1), (special, 1)): "roberta",
         (*first, ("B", 1), (special, 1)): "bert",
     }.get(tuple(form))
 

@@ -39,6 +39,7 @@ _BERT_MODEL_TYPES = {
 
 # It has other special tokens, and two of them between two texts.
 _MPNET = "MPNetTokenizer"
+_TOKENS_OF_ROBERTA = 6
 _MPNET_TOKENS = {
     "pad_token": "<pad>",
     "unk_token": "[UNK]",
@@ -256,11 +257,12 @@ def _check_fast_tokenizer(files: TokenizerFiles, special_tokens: dict[str, str])
 
 def _is_roberta(fast: dict[str, Any]) -> bool:
     """Says whether a `tokenizer.json` puts two separators between two texts."""
-    return (fast.get("post_processor") or {}).get("type") == "RobertaProcessing"
+    processor = fast.get("post_processor") or {}
+    return processor.get("type") == "RobertaProcessing" or len(processor.get("pair") or ()) == _TOKENS_OF_ROBERTA
 
 
 def _puts_between(processor: dict[str, Any], cls: str, sep: str) -> bool:
-    """Whether a post-processor makes `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, the second text of type 1."""
+    """Whether a post-processor makes `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, or two [SEP] between the texts."""
     if processor.get("type") in ("BertProcessing", "RobertaProcessing"):
         ends = [processor.get("cls"), processor.get("sep")]
         return [end[:1] if isinstance(end, list) else None for end in ends] == [[cls], [sep]]
@@ -273,7 +275,7 @@ def _puts_between(processor: dict[str, Any], cls: str, sep: str) -> bool:
     return (
         processor.get("type") == "TemplateProcessing"
         and processor.get("single") == template(*first)
-        and processor.get("pair") == template(*first, *second)
+        and processor.get("pair") in (template(*first, *second), template(*first, first[-1], *second))
     )
 
 

@@ -318,30 +318,6 @@ def test_configuration(tokenizer, tmp_path):
         tokenizer.id_to_token(-1)
 
 
-def test_saved_model_from_c(saved_model_runner, tmp_path):
-    """The model is inside the graph: no file beside it, and nothing of Python is needed."""
-    tokenizer = SentencePieceTokenizer(small_model().to_bytes(), albert_normalization={"lowercase": False})
-
-    class Module(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.resource = tokenizer.resource
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
-        def serve(self, text):
-            ids, starts, ends = tokenizer.tokenize_with_offsets(text)
-            return {"ids": ids.to_tensor(-1), "starts": starts.to_tensor(-1), "ends": ends.to_tensor(-1)}
-
-    module = Module()
-    tf.saved_model.save(module, str(tmp_path), signatures=module.serve)
-    assert not list((tmp_path / "assets").glob("*"))
-    texts = [*(text.encode() for text in TEXTS), b"\xff\xfe a \xc3", b""]
-    expected = module.serve(tf.constant(texts))
-    outputs = saved_model_runner.run(tmp_path, {"text": texts})
-    for name, values in expected.items():
-        np.testing.assert_array_equal(outputs[name], values)
-
-
 # What is refused.
 
 

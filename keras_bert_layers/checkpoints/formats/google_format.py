@@ -74,7 +74,7 @@ def _read(reader: Any, name: str, index: pathlib.Path) -> Any:
 
     try:
         return reader.get_tensor(name)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
         raise _damaged(index, error) from error
 
 
