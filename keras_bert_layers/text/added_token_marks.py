@@ -108,10 +108,10 @@ def _before_normalization(
     ends: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Leads characters of a normalised text back to those of the text."""
-    before, after = CharacterOffsets(text), CharacterOffsets(normalized)
+    before, after = CharacterOffsets(text, row), CharacterOffsets(normalized, row)
     first = tf.gather(sources.row_starts(), row)
-    start_byte, last_byte = after.first_byte(row, starts), after.first_byte(row, ends) - 1
+    start_byte, last_byte = after.first_byte(starts), after.first_byte(ends) - 1
     return (
-        before.at_byte(row, tf.gather(sources.values, first + start_byte)),
-        before.at_byte(row, tf.gather(sources.values, first + last_byte)) + 1,
+        before.at_byte(tf.gather(sources.values, first + start_byte)),
+        before.at_byte(tf.gather(sources.values, first + last_byte)) + 1,
     )

@@ -125,36 +125,6 @@ class BertPreprocessor(TextPreprocessor):
             raise ValueError(
                 f"Expected `truncation` to be one of {', '.join(TRUNCATIONS)}. Received: truncation={truncation!r}."
             )
-        if padding not in ("max_length", "longest"):
-            raise ValueError(f"Expected `padding` to be max_length or longest. Received: padding={padding!r}.")
-        if padding == "max_length" and (pad_to_multiple_of is not None or sequence_buckets is not None):
-            raise ValueError(
-                "`pad_to_multiple_of` and `sequence_buckets` round up the longest row of a batch. Received: "
-                f"padding='max_length', pad_to_multiple_of={pad_to_multiple_of!r}, "
-                f"sequence_buckets={sequence_buckets!r}. Add padding='longest'."
-            )
-        if pad_to_multiple_of is not None and (
-            isinstance(pad_to_multiple_of, bool)
-            or not isinstance(pad_to_multiple_of, (int, np.integer))
-            or sequence_buckets is not None
-            or pad_to_multiple_of < 1
-        ):
-            raise ValueError(
-                "Expected `pad_to_multiple_of` to be a positive int, without `sequence_buckets`. "
-                f"Received: pad_to_multiple_of={pad_to_multiple_of!r}, sequence_buckets={sequence_buckets!r}."
-            )
-        if sequence_buckets is not None:
-            if isinstance(sequence_buckets, str) or not isinstance(sequence_buckets, Iterable):
-                raise TypeError(
-                    "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`, as (64, 128). "
-                    f"Received: sequence_buckets={sequence_buckets!r}."
-                )
-            sequence_buckets = [check_sequence_length(length, name="sequence_buckets") for length in sequence_buckets]
-            if sequence_buckets != sorted(set(sequence_buckets)) or sequence_buckets[-1:] != [sequence_length]:
-                raise ValueError(
-                    "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`. "
-                    f"Received: sequence_buckets={sequence_buckets!r}, sequence_length={sequence_length}."
-                )
         if return_offsets not in (None, "bytes", "characters"):
             raise ValueError(
                 "Expected `return_offsets` to be None, bytes or characters. "
@@ -170,8 +140,9 @@ class BertPreprocessor(TextPreprocessor):
                 raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={flag!r}.")
         self.truncation = truncation
         self.padding = padding
-        self.pad_to_multiple_of = None if pad_to_multiple_of is None else int(pad_to_multiple_of)
-        self.sequence_buckets = sequence_buckets
+        self.pad_to_multiple_of, self.sequence_buckets = _check_rounding(
+            padding, pad_to_multiple_of, sequence_buckets, self.sequence_length
+        )
         self.return_special_tokens_mask = return_special_tokens_mask
         self.return_offsets = return_offsets
         self.return_word_ids = return_word_ids
@@ -401,3 +372,33 @@ def _check_tokenizer(vocabulary: Any, options: dict[str, Any]) -> Tokenizer | No
             f"{', '.join(f'{name}={value!r}' for name, value in given.items())}. Give them to the tokenizer."
         )
     return vocabulary
+
+
+def _check_rounding(
+    padding: str, multiple: int | None, buckets: Sequence[int] | None, sequence_length: int
+) -> tuple[int | None, list[int] | None]:
+    if padding not in ("max_length", "longest"):
+        raise ValueError(f"Expected `padding` to be max_length or longest. Received: padding={padding!r}.")
+    if padding == "max_length" and (multiple is not None or buckets is not None):
+        raise ValueError(
+            "Expected `pad_to_multiple_of` and `sequence_buckets`, which round up the longest row of a batch, with "
+            f"padding='longest' alone. Received: padding='max_length', pad_to_multiple_of={multiple!r}, "
+            f"sequence_buckets={buckets!r}. Add padding='longest'."
+        )
+    if multiple is not None:
+        is_int = isinstance(multiple, (int, np.integer)) and not isinstance(multiple, bool)
+        if not is_int or multiple < 1 or buckets is not None:
+            raise ValueError(
+                "Expected `pad_to_multiple_of` to be a positive int, without `sequence_buckets`. "
+                f"Received: pad_to_multiple_of={multiple!r}, sequence_buckets={buckets!r}."
+            )
+        return int(multiple), None
+    if buckets is None:
+        return None, None
+    expected = "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`"
+    if isinstance(buckets, str) or not isinstance(buckets, Iterable):
+        raise TypeError(f"{expected}, as (64, 128). Received: sequence_buckets={buckets!r}.")
+    lengths = [check_sequence_length(length, name="sequence_buckets") for length in buckets]
+    if lengths != sorted(set(lengths)) or lengths[-1:] != [sequence_length]:
+        raise ValueError(f"{expected}. Received: sequence_buckets={lengths!r}, sequence_length={sequence_length}.")
+    return None, lengths

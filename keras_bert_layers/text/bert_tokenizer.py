@@ -231,7 +231,7 @@ class BertTokenizer(Tokenizer):
             return text.with_flat_values(self.tokenize(text.flat_values, dtype))
         with tf.name_scope("tokenize"):
             marked, _ = self._marks(text)
-            ids = self._tokenize_normalized(self._normalizer.normalize(marked))
+            (ids,) = self._split(self._normalizer.normalize(marked))
             if dtype == tf.string:
                 return ids.with_values(tf.gather(self._tokens, ids.values))
             return ids.with_values(tf.cast(ids.values, dtype))
@@ -268,31 +268,18 @@ class BertTokenizer(Tokenizer):
         with tf.name_scope("tokenize_with_offsets"):
             marked, backs = self._marks(text, with_offsets=True)
             normalized, sources = self._normalizer.normalize_with_offsets(marked)
-            words, word_starts, word_ends = split_at_spaces(normalized)
-            pieces, piece_starts, piece_ends = self._word_pieces.tokenize_with_offsets(
-                self._without_long_words(words.values)
-            )
-            ids = self._real_ids(_join_words(pieces, words))
-
-            # Where the piece is in the normalised text. An unknown word is all of its word, too long ones included.
-            word = pieces.value_rowids()
-            is_unknown = ids.values == self.unk_token_id
+            ids, starts, ends = self._split(normalized, with_offsets=True)
             row = ids.value_rowids()
-            first_byte = tf.gather(sources.row_starts(), row) + tf.gather(word_starts, word)
-            start_byte = first_byte + piece_starts.values
-            last_byte = (
-                first_byte + tf.where(is_unknown, tf.gather(word_ends - word_starts, word), piece_ends.values) - 1
-            )
-
+            first = tf.gather(sources.row_starts(), row)
             # The kernel gives the byte of the text that each normalised byte comes from: any byte of its character.
-            characters = CharacterOffsets(marked)
-            starts = characters.at_byte(row, tf.gather(sources.values, start_byte))
-            ends = characters.at_byte(row, tf.gather(sources.values, last_byte)) + 1
+            characters = CharacterOffsets(marked, row)
+            starts = characters.at_byte(tf.gather(sources.values, first + starts.values))
+            ends = characters.at_byte(tf.gather(sources.values, first + ends.values - 1)) + 1
             for back in reversed(backs):
                 starts, ends = back(row, starts, ends)
-                characters = CharacterOffsets(text)
+                characters = CharacterOffsets(text, row)
             if unit == "bytes":
-                starts, ends = characters.first_byte(row, starts), characters.first_byte(row, ends)
+                starts, ends = characters.first_byte(starts), characters.first_byte(ends)
             return ids, ids.with_values(tf.cast(starts, tf.int32)), ids.with_values(tf.cast(ends, tf.int32))
 
     def word_ids(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
@@ -383,42 +370,61 @@ class BertTokenizer(Tokenizer):
         words, _, _ = split_at_spaces(normalized)
         return bool(tf.reduce_all(splitter.tokenize(normalized).row_lengths() == words.row_lengths()))
 
-    def _tokenize_normalized(self, normalized: tf.Tensor) -> tf.RaggedTensor:
-        """Tokenises texts in which spaces stand around every word, by a shorter way if no word is long."""
+    def _split(self, normalized: tf.Tensor, with_offsets: bool = False) -> list[tf.RaggedTensor]:
+        """Splits texts in which spaces stand around every word, by a shorter way if no word is long.
+
+        Returns:
+            The ids and, `with_offsets`, the start and the end of each in `normalized`, in bytes, int64.
+        """
         if self._text_pieces is None:
-            return self._real_ids(self._tokenize_words(normalized))
+            pieces = self._split_words(normalized, with_offsets)
+            row_splits, values = pieces[0].row_splits, [piece.values for piece in pieces]
+        else:
+            row_splits, *values = self._split_texts(normalized, with_offsets)
+        if self._ids_of_words is not None:
+            # Among the ids of words the marks have their own.
+            values[0] = tf.gather(tf.constant(self._ids_of_words, tf.int32), values[0])
+        return [tf.RaggedTensor.from_row_splits(value, row_splits, validate=False) for value in values]
+
+    def _split_texts(self, normalized: tf.Tensor, with_offsets: bool) -> Sequence[tf.Tensor]:
         ids, starts, ends = self._text_pieces.tokenize_with_offsets(normalized)
         # A word of over 100 bytes came out as one [UNK], which is wrong if it has no more than 100 characters.
         is_long = ends.values - starts.values > MAX_CHARACTERS_PER_WORD
+        pieces = [ids, starts, ends] if with_offsets else [ids]
 
-        def tokenize_rows_with_long_words():
+        def split_rows_with_long_words() -> tuple[tf.Tensor, ...]:
             rows, _ = tf.unique(tf.boolean_mask(ids.value_rowids(), is_long))
-            replacements = self._tokenize_words(tf.gather(normalized, rows))
+            replacements = self._split_words(tf.gather(normalized, rows), with_offsets)
             count = ids.nrows()
             sources = tf.tensor_scatter_nd_update(
-                tf.range(count), rows[:, tf.newaxis], count + tf.range(replacements.nrows())
+                tf.range(count), rows[:, tf.newaxis], count + tf.range(tf.size(rows, tf.int64))
             )
-            result = tf.gather(tf.concat([ids, replacements], axis=0), sources)
-            return result.values, result.row_splits
+            both = [tf.concat(pair, axis=0) for pair in zip(pieces, replacements, strict=True)]
+            results = [tf.gather(piece, sources) for piece in both]
+            return results[0].row_splits, *(result.values for result in results)
 
-        values, row_splits = tf.cond(
-            tf.reduce_any(is_long), tokenize_rows_with_long_words, lambda: (ids.values, ids.row_splits)
+        return tf.cond(
+            tf.reduce_any(is_long),
+            split_rows_with_long_words,
+            lambda: (ids.row_splits, *(piece.values for piece in pieces)),
         )
-        return self._real_ids(tf.RaggedTensor.from_row_splits(values, row_splits, validate=False))
 
-    def _tokenize_words(self, normalized: tf.Tensor) -> tf.RaggedTensor:
-        words, _, _ = split_at_spaces(normalized)
-        return _join_words(self._word_pieces.tokenize(self._without_long_words(words.values)), words)
-
-    def _without_long_words(self, words: tf.Tensor) -> tf.Tensor:
-        is_long = tf.strings.length(words, unit="UTF8_CHAR") > MAX_CHARACTERS_PER_WORD
-        return tf.where(is_long, self._special_tokens["unk_token"], words)
-
-    def _real_ids(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Returns the ids of the vocabulary for the ids of words, among which the marks have their own."""
-        if self._ids_of_words is None:
-            return ids
-        return ids.with_values(tf.gather(tf.constant(self._ids_of_words, tf.int32), ids.values))
+    def _split_words(self, normalized: tf.Tensor, with_offsets: bool) -> list[tf.RaggedTensor]:
+        words, word_starts, word_ends = split_at_spaces(normalized)
+        is_long = tf.strings.length(words.values, unit="UTF8_CHAR") > MAX_CHARACTERS_PER_WORD
+        pieces, starts, ends = self._word_pieces.tokenize_with_offsets(
+            tf.where(is_long, self._special_tokens["unk_token"], words.values)
+        )
+        ids = tf.RaggedTensor.from_row_splits(
+            pieces.values, tf.gather(pieces.row_splits, words.row_splits), validate=False
+        )
+        if not with_offsets:
+            return [ids]
+        word = pieces.value_rowids()
+        start, end = tf.gather(word_starts, word), tf.gather(word_ends, word)
+        # An unknown word is all of its word, too long ones included.
+        ends = tf.where(ids.values == self.unk_token_id, end, start + ends.values)
+        return [ids, ids.with_values(start + starts.values), ids.with_values(ends)]
 
     @functools.cached_property
     def _tokens(self) -> tf.Tensor:
@@ -438,13 +444,6 @@ class BertTokenizer(Tokenizer):
 def _can_be_in_a_word(token: str) -> bool:
     body = token.removeprefix("##")
     return body != "" and not any(character.isspace() or character == "\0" for character in body)
-
-
-def _join_words(pieces: tf.RaggedTensor, words: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Returns the pieces of all words `[words, (pieces)]` as the pieces of texts `[batch, (pieces)]`."""
-    return tf.RaggedTensor.from_row_splits(
-        pieces.values, tf.gather(pieces.row_splits, words.row_splits), validate=False
-    )
 
 
 def _check_flag(name: str, value: Any, optional: bool = False) -> Any:
