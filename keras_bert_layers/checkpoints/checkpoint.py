@@ -67,7 +67,8 @@ class Checkpoint(Mapping[str, np.ndarray]):
             ValueError: If weights are missing, unexpected or of another shape; one message lists them all.
         """
         found = {name: weight.shape for name, weight in self._stored.items()}
-        check_weights(found, expected, self.config.num_hidden_layers, self.source, self._others)
+        blocks = self.config.block_of(self.config.num_hidden_layers)
+        check_weights(found, expected, blocks, self.source, self._others)
 
     def __getitem__(self, name: str) -> np.ndarray:
         weight = self._stored[name]
@@ -165,7 +166,7 @@ def read_checkpoint(
     needed = config.num_hidden_layers
     if isinstance(num_hidden_layers, int):
         needed = min(needed, num_hidden_layers)
-    check_layers(stored, needed, source_name, names.others)
+    check_layers(stored, config.block_of(needed), source_name, names.others)
     return Checkpoint(config, stored, names.others, source_name)
 
 

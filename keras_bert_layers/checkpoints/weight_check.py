@@ -40,14 +40,14 @@ def check_layers(names: Iterable[str], num_layers: int, source_name: str, others
 
 
 def check_weights(
-    found: Mapping[str, Shape], expected: Mapping[str, Shape], num_layers: int, source_name: str, others: Sequence[str]
+    found: Mapping[str, Shape], expected: Mapping[str, Shape], num_blocks: int, source_name: str, others: Sequence[str]
 ) -> None:
     """Checks that a source holds exactly the weights of an encoder.
 
     Args:
         found: Shapes by our names, as the source has them.
         expected: Shapes by name, as the encoder has them. It may have fewer layers than the source, and no pooler.
-        num_layers: How many layers the source's configuration says it has.
+        num_blocks: How many layers with weights of their own the source's configuration says it has.
         source_name: What the error calls the source, such as the path of the file.
         others: Names in the source that are none of the encoder's, which help to see what it is.
 
@@ -58,7 +58,7 @@ def check_weights(
 
     >>> check_weights({"pooler/bias": (8,)}, {"pooler/bias": (8,)}, 0, "model.safetensors", [])
     """
-    left_out = {"pooler", *(f"layer_{number}" for number in range(1, num_layers + 1))}
+    left_out = {"pooler", *(f"layer_{number}" for number in range(1, num_blocks + 1))}
     left_out -= {name.partition("/")[0] for name in expected}
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected and name.partition("/")[0] not in left_out]

@@ -13,6 +13,7 @@ from keras_bert_layers.encoders.layer_collector import LayerCollector
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.encoders.lora import Embedding, freeze_all_but_lora, has_lora
+from keras_bert_layers.encoders.relative_position_embeddings import RelativePositionEmbeddings
 from keras_bert_layers.encoders.token_layout import choose_layout
 from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, random_start
 from keras_bert_layers.keras_compatibility import variables_without_values
@@ -21,6 +22,8 @@ from keras_bert_layers.layers.layer_combination import LayerCombination
 
 class BertEmbeddings(keras.layers.Layer):
     """Layer 0 of BERT: LayerNorm of the sum of word, position and segment embeddings (Devlin et al. 2019, figure 2).
+
+    Narrower embeddings are brought to the width of the layers after that (ALBERT, ELECTRA).
 
     Call arguments:
         token_ids, positions, segment_ids: int32 `[tokens]`.
@@ -31,30 +34,50 @@ class BertEmbeddings(keras.layers.Layer):
 
     def __init__(self, config: BertConfig, hidden_dropout: float, **kwargs: Any):
         super().__init__(**kwargs)
-        self.hidden_size = config.hidden_size
+        self.width = config.embedding_size or config.hidden_size
         self.word_embeddings = self._embedding(config.vocab_size, config, "word_embeddings")
         self.position_embeddings = self._embedding(config.max_position_embeddings, config, "position_embeddings")
-        self.token_type_embeddings = None
+        self.token_type_embeddings: Embedding | None = None
         if config.type_vocab_size:
             self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
+        self.relative_position_embeddings: RelativePositionEmbeddings | None = None
+        if config.relative_attention_num_buckets:
+            self.relative_position_embeddings = RelativePositionEmbeddings(
+                config, dtype=self.dtype_policy, name="relative_position_embeddings"
+            )
         self.layer_norm = LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm")
         self.dropout = keras.layers.Dropout(hidden_dropout, dtype=self.dtype_policy, name="dropout")
+        self.projection: keras.layers.Layer | None = None
+        if config.embedding_size:
+            self.projection = dense(config.hidden_size, config, "projection", self.dtype_policy)
 
     def _embedding(self, rows: int, config: BertConfig, name: str) -> Embedding:
-        return Embedding(rows, config.hidden_size, random_start(config), dtype=self.dtype_policy, name=name)
+        return Embedding(rows, self.width, random_start(config), dtype=self.dtype_policy, name=name)
 
     def build(self, input_shape: Any) -> None:
-        for layer in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
+        for layer in (
+            self.word_embeddings,
+            self.position_embeddings,
+            self.token_type_embeddings,
+            self.relative_position_embeddings,
+        ):
             if layer is not None:
                 layer.build((None,))
-        self.layer_norm.build((None, self.hidden_size))
+        self.layer_norm.build((None, self.width))
+        if self.projection is not None:
+            self.projection.build((None, self.width))
 
     def call(self, token_ids: Any, positions: Any, segment_ids: Any, training: bool = False) -> Any:
         embedded = self.word_embeddings(token_ids)
         if self.token_type_embeddings is not None:
             embedded += self.token_type_embeddings(segment_ids)
         embedded = self.layer_norm(embedded + self.position_embeddings(positions), training=training)
-        return self.dropout(embedded, training=training)
+        embedded = self.dropout(embedded, training=training)
+        return embedded if self.projection is None else self.projection(embedded)
+
+    def relative_bias(self, rows: Any) -> Any:
+        """Returns what every layer adds to the logits of attention in these rows, or None (MPNet)."""
+        return None if self.relative_position_embeddings is None else self.relative_position_embeddings(rows.columns())
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -155,13 +178,16 @@ class BertEncoder(LayerwiseEncoder):
         check_flags(pooler=pooler, recompute=recompute)
         # Without segment embeddings any type ids do.
         self.vocab_size, self.type_vocab_size = config.vocab_size, config.type_vocab_size or None
-        self.max_positions = config.max_position_embeddings
+        self.max_positions = config.max_position_embeddings - config.position_offset
         policy = self.dtype_policy
         self.embeddings = BertEmbeddings(config, rates[0], dtype=policy, name="embeddings")
-        self.transformer_layers = [
-            TransformerBlock(config, *rates, dtype=policy, name=f"layer_{number}")
-            for number in range(1, self.num_layers + 1)
-        ]
+        # ALBERT's layers share their weights in groups: then some of the blocks are the same object.
+        numbers = [config.block_of(layer) for layer in range(1, self.num_layers + 1)]
+        blocks = {
+            number: TransformerBlock(config, *rates, dtype=policy, name=f"layer_{number}")
+            for number in dict.fromkeys(numbers)
+        }
+        self.transformer_layers = [blocks[number] for number in numbers]
         self.recompute = recompute
         self.pooler_wanted = pooler
         self.has_pooler = pooler and self.num_layers == config.num_hidden_layers
@@ -183,8 +209,9 @@ class BertEncoder(LayerwiseEncoder):
         """Makes an encoder with the configuration and the weights of a checkpoint.
 
         Args:
-            source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a `TFBertModel`,
-                `TFBertFor...` or `TFDistilBertModel` in memory, whose weights are copied.
+            source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a TensorFlow model of
+                transformers in memory, whose weights are copied, of one of the types that `BertConfig` knows: BERT,
+                DistilBERT, ELECTRA, MPNet, RoBERTa, XLM-R, CamemBERT, ALBERT.
             revision: branch, tag or commit of the repository.
             cache_dir: directory to download to, in place of Hugging Face's own cache.
             token: access token for the repository, in place of the environment variable `HF_TOKEN`.
@@ -232,7 +259,8 @@ class BertEncoder(LayerwiseEncoder):
 
     @property
     def pretrained_layers(self) -> list[keras.layers.Layer]:
-        return [self.embeddings, *self.transformer_layers, *([self.pooler] if self.has_pooler else [])]
+        blocks = dict.fromkeys(self.transformer_layers)
+        return [self.embeddings, *blocks, *([self.pooler] if self.has_pooler else [])]
 
     def run(
         self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
@@ -249,12 +277,17 @@ class BertEncoder(LayerwiseEncoder):
         def run_layers(tokens: Any, rows: Any) -> Any:
             collected = collector.start()
             tokens = collected.take(0, tokens)
+            bias = self.embeddings.relative_bias(rows)
             for number, layer in enumerate(transformer_layers, start=1):
-                tokens, scores = layer(tokens, rows=rows)
+                tokens, scores = layer(tokens, rows=rows, bias=bias)
                 tokens = collected.take(number, tokens, scores)
             return collected.result()
 
         positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
+        if self.config.position_offset:
+            # As RoBERTa numbers them: real tokens alone count, and padding stands before the first.
+            is_real = tf.cast(mask, "int32")
+            positions = tf.cumsum(is_real, axis=1) * is_real + self.config.position_offset - 1
         tokens = embeddings(*map(layout.pack, (token_ids, positions, segment_ids)))
         states, combined = layout.run(run_layers, tokens, self.num_heads)
         pooled_output = self.pooler(states[self.num_layers][:, 0]) if self.has_pooler else None
@@ -293,7 +326,7 @@ class BertEncoder(LayerwiseEncoder):
                 f"Expected an encoder without LoRA. Received: {self.name!r}, which has it. Make another encoder for "
                 "another rank."
             )
-        for block in self.transformer_layers:
+        for block in dict.fromkeys(self.transformer_layers):
             for layer in (block.attention.query, block.attention.value):
                 layer.enable_lora(rank)
         if not self.trainable:  # type: ignore[has-type]

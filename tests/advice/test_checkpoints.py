@@ -85,7 +85,8 @@ def test_a_configuration_of_other_weights(directory):
 
 
 @advice(
-    "HuggingFaceEncoder can wrap other architectures that transformers has as TensorFlow models.",
+    "Take a checkpoint of one of these types",
+    "HuggingFaceEncoder can wrap it, as the TensorFlow model that transformers has.",
     "HuggingFaceEncoder can wrap a TFBertModel with any other activation that transformers has.",
     "Wrap it: HuggingFaceEncoder.from_pretrained(...) runs it as transformers' TFBertModel.",
     "TFBertModel of transformers does not run it either: take another checkpoint.",
@@ -93,6 +94,7 @@ def test_a_configuration_of_other_weights(directory):
 def test_models_for_the_other_encoder(directory):
     own = (directory / "config.json").read_text()
     for values in (
+        {"model_type": "modernbert"},
         {"model_type": "deberta"},
         {"hidden_act": "quick_gelu"},
         {"position_embedding_type": "relative_key"},

@@ -27,5 +27,5 @@ DISTILBERT = Architecture(
         "dropout": "hidden_dropout_prob",
         "attention_dropout": "attention_probs_dropout_prob",
     },
-    defaults={"type_vocab_size": 0},
+    constants={"type_vocab_size": 0},
 )
