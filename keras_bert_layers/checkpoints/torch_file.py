@@ -284,6 +284,7 @@ def _interpret(file: io.BytesIO, storages: dict[str, _Storage]) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
+    argument: Any
     for operation, argument, _ in pickletools.genops(file):
         name = operation.name
         if name == "STOP":

@@ -104,7 +104,8 @@ class SentencePieceModel:
         try:
             for number, value in _fields(data):
                 if number == _PIECES:
-                    piece = {_PIECE: b"", _SCORE: b"\0\0\0\0", _KIND: NORMAL} | dict(_fields(_bytes(value)))
+                    piece: dict[int, int | bytes] = {_PIECE: b"", _SCORE: b"\0\0\0\0", _KIND: NORMAL}
+                    piece |= dict(_fields(_bytes(value)))
                     pieces.append(_bytes(piece[_PIECE]).decode("utf-8"))
                     scores.append(struct.unpack("<f", _bytes(piece[_SCORE]))[0])
                     kinds.append(_int(piece[_KIND]))

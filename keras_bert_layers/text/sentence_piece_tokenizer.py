@@ -193,37 +193,30 @@ class SentencePieceTokenizer(Tokenizer):
             ids, starts, ends = self.tokenize_with_offsets(text.flat_values, unit)
             return text.with_flat_values(ids), text.with_flat_values(starts), text.with_flat_values(ends)
         with tf.name_scope("tokenize_with_offsets"):
-            if self._normalizer is None:
-                ids, starts, ends = self.resource.tokenize_with_offsets(text)
-                if unit == "characters":
-                    characters, row = CharacterOffsets(text), ids.value_rowids()
-                    starts, ends = (
-                        offsets.with_values(characters.at_byte(row, tf.cast(offsets.values, tf.int64)))
-                        for offsets in (starts, ends)
-                    )
-            else:
-                ids, starts, ends = self._tokenize_normalized(text, unit)
-            return ids, *(offsets.with_values(tf.cast(offsets.values, tf.int32)) for offsets in (starts, ends))
-
-    def _tokenize_normalized(self, text: tf.Tensor, unit: str) -> tuple[tf.RaggedTensor, ...]:
-        """`tokenize_with_offsets` where offsets lead back through ALBERT's normalisation."""
-        marked, back = self._quotes(tf.strings.regex_replace(_valid(text), _PRIVATE, OTHER_PRIVATE_CHARACTER))
-        normalized, sources = self._normalizer.normalize_with_offsets(marked)
-        ids, starts, ends = self.resource.tokenize_with_offsets(normalized)
-        row = ids.value_rowids()
-        first, last = tf.cast(starts.values, tf.int64), tf.cast(ends.values, tf.int64) - 1
-        # The space before a text, where it is a token, is none of its characters.
-        is_empty = last < first
-        row_start = tf.gather(sources.row_starts(), row)
-        before = CharacterOffsets(marked)
-        first_character = before.at_byte(row, tf.gather(sources.values, row_start + first))
-        last_character = before.at_byte(row, tf.gather(sources.values, row_start + tf.maximum(first, last)))
-        start, end = back(row, first_character, last_character + 1)
-        end = tf.where(is_empty, start, end)
-        if unit == "bytes":
-            characters = CharacterOffsets(text)
-            start, end = characters.first_byte(row, start), characters.first_byte(row, end)
-        return ids, ids.with_values(start), ids.with_values(end)
+            if self._normalizer is None and unit == "bytes":
+                return self.resource.tokenize_with_offsets(text)
+            marked, normalized = text, text
+            if self._normalizer is not None:
+                marked, back = self._quotes(tf.strings.regex_replace(_valid(text), _PRIVATE, OTHER_PRIVATE_CHARACTER))
+                normalized, sources = self._normalizer.normalize_with_offsets(marked)
+            ids, starts, ends = self.resource.tokenize_with_offsets(normalized)
+            row = ids.value_rowids()
+            first, last = tf.cast(starts.values, tf.int64), tf.cast(ends.values, tf.int64) - 1
+            # The space before a text, where it is a token, is none of its characters.
+            is_empty = last < first
+            last = tf.maximum(first, last)
+            if self._normalizer is not None:
+                row_start = tf.gather(sources.row_starts(), row)
+                first, last = (tf.gather(sources.values, row_start + place) for place in (first, last))
+            characters = CharacterOffsets(marked, row)
+            start, end = characters.at_byte(first), characters.at_byte(last) + 1
+            if self._normalizer is not None:
+                start, end = back(row, start, end)
+                characters = CharacterOffsets(text, row)
+            end = tf.where(is_empty, start, end)
+            if unit == "bytes":
+                start, end = characters.first_byte(start), characters.first_byte(end)
+            return ids, *(ids.with_values(tf.cast(places, tf.int32)) for places in (start, end))
 
     def word_ids(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """Numbers the words of each text: what stands between spaces.
