@@ -33,8 +33,8 @@ class BertPreprocessor(TextPreprocessor):
     and its exports.
 
     Args:
-        vocabulary: path of a `vocab.txt`, or the list of its tokens; or a tokenizer, such as a
-            `SentencePieceTokenizer`, which brings the next four and the special tokens itself.
+        vocabulary: path of a `vocab.txt`, or the list of its tokens; or a tokenizer, a `BertTokenizer` or a
+            `SentencePieceTokenizer`, which has its own options.
         lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text: as in `BertTokenizer`.
         sequence_length: the longest row, at least 3; for more than two segments, at least 1 and 2 for each.
         truncation: what is cut of a pair that is too long: `"longest_first"` (of more than two segments too),
@@ -70,7 +70,7 @@ class BertPreprocessor(TextPreprocessor):
     Raises:
         ValueError: for a sequence length below 3, or too short for so many segments; a vocabulary without special
             tokens, options that do not go together, inputs of another rank, lone surrogates.
-        TypeError: for inputs that are no text, None and NaN among them.
+        TypeError: for inputs that are not texts, None and NaN among them.
 
     Example:
 
@@ -200,6 +200,22 @@ class BertPreprocessor(TextPreprocessor):
             return cls(tokenizer, sequence_length=sequence_length, **arguments)
         replace_added_tokens(settings.arguments, arguments.pop("added_tokens", None))
         return cls(**settings.arguments, sequence_length=sequence_length, **arguments)
+
+    def with_arguments(self, **arguments: Any) -> "BertPreprocessor":
+        """Returns a preprocessor with the same tokenizer, which takes a while to make, and other arguments.
+
+        Args:
+            **arguments: those of the constructor that are to differ, but for the tokenizer's.
+
+        Example:
+
+        >>> preprocessor = BertPreprocessor(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "text"], sequence_length=6)
+        >>> preprocessor.with_arguments(padding="longest")(["text"])["input_word_ids"].shape
+        TensorShape([1, 3])
+        """
+        of_tokenizer = {"vocabulary", *self.tokenizer.get_config()}
+        config = {name: value for name, value in self.get_config().items() if name not in of_tokenizer}
+        return type(self)(self.tokenizer, **{**config, **arguments})
 
     def call(self, inputs: Any) -> dict[str, Any]:
         texts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
@@ -364,8 +380,12 @@ def _check_tokenizer(vocabulary: Any, options: dict[str, Any]) -> Tokenizer | No
     """Returns the tokenizer that was given in place of a vocabulary; options of word pieces may not come with it."""
     if not isinstance(vocabulary, Tokenizer):
         return None
-    defaults = inspect.signature(BertPreprocessor.__init__).parameters
-    given = {name: value for name, value in options.items() if value != defaults[name].default}
+    defaults, own = inspect.signature(BertPreprocessor.__init__).parameters, vocabulary.get_config()
+    given = {
+        name: value
+        for name, value in options.items()
+        if value != defaults[name].default and value != own.get(name, defaults[name].default)
+    }
     if given:
         raise ValueError(
             "Expected a tokenizer without options beside it, since it has its own. Received: "

@@ -40,7 +40,7 @@ class BertTokenizer(Tokenizer):
     for every text: control characters vanish, white space, punctuation and Chinese characters end words, accents and
     case go if the checkpoint wants it, and each word becomes the longest word pieces from left to right, or one `[UNK]`
     if it has no such pieces or over 100 characters (Devlin et al., 2018, https://arxiv.org/abs/1810.04805). Bytes that
-    are no UTF-8 count as U+FFFD, which BERT drops. It works eagerly, in `tf.data`, in a `tf.function` and in a Keras
+    are not UTF-8 count as U+FFFD, which BERT drops. It works eagerly, in `tf.data`, in a `tf.function` and in a Keras
     layer; a SavedModel holds the vocabulary as a constant.
 
     Args:
@@ -289,7 +289,7 @@ class BertTokenizer(Tokenizer):
         They can be told from the ids alone: all pieces of a word but the first begin with "##".
 
         Args:
-            ids: what `tokenize` gives: a RaggedTensor of shape `[batch, (tokens)]`, int32 or int64.
+            ids: what `tokenize` returns: a RaggedTensor of shape `[batch, (tokens)]`, int32 or int64.
 
         Returns:
             A RaggedTensor of the same shape, dtype int32, counting from 0 in each text.
@@ -306,7 +306,7 @@ class BertTokenizer(Tokenizer):
     def detokenize(self, ids, skip_special_tokens: bool = False) -> tf.Tensor:
         """Joins word pieces to texts.
 
-        It is what `BertTokenizerFast.decode` gives, whose decoder also takes out the space before ".", "?", "!", ","
+        It is what `BertTokenizerFast.decode` returns, whose decoder also takes out the space before ".", "?", "!", ","
         and contractions (`clean_up_tokenization_spaces` is another such step of transformers, by default off, and not
         done here). Ids that the vocabulary lacks are skipped.
 
@@ -459,7 +459,7 @@ def _warn_of_reordered_marks(vocabulary: list[str]) -> None:
     if len(set(marks.values())) > 1:
         names = ", ".join(f"U+{ord(mark):04X}" for mark in sorted(marks))
         warnings.warn(
-            f"The vocabulary holds {names}: combining marks of different canonical classes that are no accents. "
+            f"The vocabulary holds {names}: combining marks of different canonical classes that are not accents. "
             "Where two of them meet in a text, Hugging Face's tokenizer sorts them and this one keeps their order.",
             stacklevel=3,
         )

@@ -139,7 +139,7 @@ def typed_value(
     value = values.get(key, default)
     if key not in values or (null and value is None):
         return default
-    # JSON's true is no number.
+    # JSON's true is not a number.
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(
             f"Expected {path} to have {_KINDS[kind]} as `{key}`. "

@@ -178,7 +178,7 @@ def _read_huggingface_settings(files: TokenizerFiles) -> dict[str, Any]:
         raise missing_files_error(f"The directory {directory}", ("vocab.txt", "tokenizer.json"), os.listdir(directory))
     path = fast_path if lines is None else vocabulary_path
     added_tokens, appended = _added_tokens(files, fast, vocabulary, special_tokens)
-    # The model's own are no added tokens here; they stand in the vocabulary, with those before them.
+    # The model's own are not added tokens here; they stand in the vocabulary, with those before them.
     own = [number for number, content in enumerate(appended, 1) if content in special_tokens.values()]
     vocabulary, appended = vocabulary + appended[: max(own, default=0)], appended[max(own, default=0) :]
     check_vocabulary(vocabulary, special_tokens, str(path))

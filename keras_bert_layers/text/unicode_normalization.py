@@ -139,7 +139,7 @@ def unknown_letter(known: frozenset[str]) -> str:
 def build_normalizer_model(table: dict[str, str], known: frozenset[str] | None = None) -> np.ndarray:
     """Returns the model buffer with which tf.text's `FastBertNormalize` op applies `table`.
 
-    Bytes that are no UTF-8 are dropped, like the U+FFFD that a decoder puts in their place. The format is that of
+    Bytes that are not UTF-8 are dropped, like the U+FFFD that a decoder puts in their place. The format is that of
     tf.text's `fast_bert_normalizer_model.fbs`, unchanged since the op came with tf.text 2.11.
 
     Args:

@@ -120,7 +120,7 @@ def check_special_tokens(names: Mapping[str, str] | None) -> dict[str, str]:
         A name for each key of `SPECIAL_TOKENS`.
 
     Raises:
-        ValueError: for other keys, and for names that are no token.
+        ValueError: for other keys, and for names that are not a token.
 
     Example:
 

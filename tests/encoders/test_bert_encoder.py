@@ -133,6 +133,16 @@ class TestEqualToTFBertModel:
         ids = make_ids()
         assert_equal_to_tfbertmodel(everything(encoder)(ids), run_tfbertmodel(tf_model, ids))
 
+    def test_in_the_forms_with_and_without_onednn(self, monkeypatch):
+        # One of them this machine would not choose.
+        tf_model = make_tf_model(layer_norm_eps=1e-2)
+        ids = make_ids()
+        expected = run_tfbertmodel(tf_model, ids)
+        encoder = BertEncoder.from_pretrained(tf_model, return_attention_scores=True)
+        for is_on in (True, False):
+            monkeypatch.setattr("keras_bert_layers.encoders.execution.onednn_is_on", lambda is_on=is_on: is_on)
+            assert_equal_to_tfbertmodel(run_everything(encoder, "graph")(ids), expected)
+
     @pytest.mark.parametrize("types", [1, 2, 3])
     def test_number_of_segments(self, types):
         tf_model = make_tf_model(type_vocab_size=types)
