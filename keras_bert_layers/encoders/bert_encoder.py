@@ -1,3 +1,9 @@
+"""BERT, to be read from top to bottom: embeddings, layers (`transformer_block.py`), pooler, and the run over them.
+
+What is not BERT stands behind a name in a file of its own: `token_layout.py` leaves the padding out, `layer_calls.py` what
+training need not do, `layer_collector.py` combines layers while they run, `lora.py` trains a small change of the weights.
+"""
+
 import dataclasses
 import os
 from collections.abc import Iterable
@@ -265,8 +271,7 @@ class BertEncoder(LayerwiseEncoder):
     def run(
         self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
-        # Three tricks, each behind a name. The layout leaves the padding out, and may run `run_layers` on two halves of
-        # the batch. The calls of layers save what no gradient asks for. The collector combines layers as they come.
+        # The layout may run `run_layers` on two halves of the batch, one beside the other.
         layout = choose_layout(mask, training, one_text_each=bool(collector.keep_scores))
         embeddings, *transformer_layers = layer_calls(
             [self.embeddings, *self.transformer_layers],

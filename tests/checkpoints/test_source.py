@@ -350,8 +350,8 @@ def test_a_repository_without_vocabulary(hub_in_this_process):
 
 
 def test_another_model_is_refused_before_its_weights_are_downloaded(hub_in_this_process, files):
-    hub_in_this_process.add(REPOSITORY, files | {"config.json": b'{"model_type": "roberta"}'})
-    with pytest.raises(ValueError, match=r"model_type='roberta'"):
+    hub_in_this_process.add(REPOSITORY, files | {"config.json": b'{"model_type": "deberta"}'})
+    with pytest.raises(ValueError, match=r"model_type='deberta'"):
         read_checkpoint(REPOSITORY)
     assert hub_in_this_process.downloaded() == ["config.json"]
 

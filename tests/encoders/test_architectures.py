@@ -21,7 +21,7 @@ CASES = {
     "electra": ("TFElectraModel", {"embedding_size": 8}),
     "mpnet": ("TFMPNetModel", {"max_position_embeddings": 202, "relative_attention_num_buckets": 16}),
     "roberta": ("TFRobertaModel", {"type_vocab_size": 1, "pad_token_id": 1}),
-    "xlm-roberta": ("TFXLMRobertaModel", {"type_vocab_size": 1, "pad_token_id": 3}),
+    "xlm-roberta": ("TFXLMRobertaModel", {"type_vocab_size": 1, "pad_token_id": 1}),
     "camembert": ("TFCamembertModel", {"type_vocab_size": 1, "pad_token_id": 1}),
     "albert": ("TFAlbertModel", {"embedding_size": 8, "num_hidden_groups": 2}),
 }
