@@ -67,7 +67,7 @@ def chosen_layers(
     check_encoder(encoder, argument)
     if scores and isinstance(encoder, TFHubEncoder):
         raise ValueError(
-            "Expected an encoder with attention scores: a TF Hub encoder is a finished graph that does not give out "
+            "Expected an encoder with attention scores: a TF Hub encoder is a finished graph that does not return "
             "its attention scores. Received: encoder of type TFHubEncoder. Take the same BERT in Hugging Face's "
             "format: BertEncoder.from_pretrained(...)."
         )

@@ -1,7 +1,8 @@
 """BERT, to be read from top to bottom: embeddings, layers (`transformer_block.py`), pooler, and the run over them.
 
-What is not BERT stands behind a name in a file of its own: `token_layout.py` leaves the padding out, `layer_calls.py` what
-training need not do, `layer_collector.py` combines layers while they run, `lora.py` trains a small change of the weights.
+What is not BERT stands behind a name in a file of its own: `token_layout.py` leaves the padding out, `layer_calls.py`
+what training need not do, `layer_collector.py` combines layers while they run, `lora.py` trains a small change of the
+weights.
 """
 
 import dataclasses
@@ -88,7 +89,7 @@ class BertEmbeddings(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
 class BertEncoder(LayerwiseEncoder):
-    """BERT (Devlin et al. 2019) as a Keras layer that gives out every layer.
+    """BERT (Devlin et al. 2019) as a Keras layer that returns every layer.
 
     Equal to Hugging Face's `TFBertModel` on the same weights, to 1e-5 on all real tokens in every layer. The dense work
     is done on real tokens alone, without padding. For inputs and outputs see `EncoderContract`.

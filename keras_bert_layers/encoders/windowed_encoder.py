@@ -9,6 +9,7 @@ from keras import KerasTensor
 from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.windows import WindowCutting
+from keras_bert_layers.keras_compatibility import set_implicit_mask
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES, family_of
 
@@ -271,7 +272,7 @@ class WindowedEncoder(EncoderContract):
             # As `compute_mask` has it, but taken from the output, or its operations would be nodes of the user's model.
             for state in keras.tree.flatten([outputs["sequence_output"], outputs["encoder_outputs"]]):
                 if len(state.shape) == 3:
-                    state._keras_mask = outputs["mask"]
+                    set_implicit_mask(state, outputs["mask"])
             return outputs
         names = family_of(inputs)
         batch, sequence = inputs[names[0]].shape

@@ -270,7 +270,7 @@ class TestAttention:
         tfhub = encoder_factory("tfhub")
         assert isinstance(tfhub, TFHubEncoder)
         for function in (analysis.attention, analysis.attention_map):
-            with pytest.raises(ValueError, match="a TF Hub encoder is a finished graph that does not give out"):
+            with pytest.raises(ValueError, match="a TF Hub encoder is a finished graph that does not return"):
                 function(tfhub, preprocessor, ["a"])
             with pytest.raises(ValueError, match="Layer 0 is the output of the embeddings and has no attention"):
                 function(made_encoder, preprocessor, ["a"], layers=ALL)

@@ -377,6 +377,7 @@ def test_three_segments(vocabulary):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:3 segments get:UserWarning")
 def test_the_way_out_of_the_warning_of_types(vocabulary):
     text = keras.Input((), dtype="string")
     with pytest.warns(UserWarning, match="3 segments"):
