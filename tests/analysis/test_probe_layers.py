@@ -205,6 +205,7 @@ def test_what_the_messages_on_labels_advise(made_encoder, preprocessor, texts):
     assert pairs.examples == len(texts)
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class in y:UserWarning")
 def test_a_label_that_only_one_text_has(made_encoder, preprocessor):
     """Where it is in the test part, nothing but the other label can be learned."""
     table = analysis.probe_layers(made_encoder, preprocessor, ["film"] * 7 + ["book"], [0] * 7 + [1], [1], [], folds=4)

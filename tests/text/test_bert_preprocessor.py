@@ -131,6 +131,7 @@ def test_get_config_holds_every_argument(vocabulary):
         "long_documents": True,
         "added_tokens": [AddedToken("[E]", lstrip=True, special=True).__dict__],
         "special_tokens": {"mask_token": "film"},
+        "pair_format": "roberta",
         "export_inputs": "words",
     }
     assert set(arguments) == set(inspect.signature(kbl.BertPreprocessor).parameters) - {"kwargs"}
@@ -377,6 +378,7 @@ def test_three_segments(vocabulary):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:3 segments get:UserWarning")
 def test_the_way_out_of_the_warning_of_types(vocabulary):
     text = keras.Input((), dtype="string")
     with pytest.warns(UserWarning, match="3 segments"):
