@@ -147,6 +147,11 @@ class ServedModel:
             )
         texts = keras.tree.flatten(self.preprocessors[0].arguments.args)
         pairs, words = len(texts) > 1, len(texts[0].shape) == 2
+        if pairs and preprocessor.tokenizer.pair_format == "roberta":
+            raise ValueError(
+                f"The signature {name!r} expects pairs whose texts have type ids of their own. Received: a tokenizer "
+                "with pair_format='roberta', which gives both type 0. Leave it out of `signatures`."
+            )
         wanted: dict[str, Any] = {"return_offsets": preprocessor.return_offsets or "characters"}
         returned_as_is = ["offsets"]
         if name == "words" or words:

@@ -179,6 +179,11 @@ class Export:
             if node.op == "Const":
                 yield where, node.attr["value"].tensor
 
+    def sentence_piece_models(self) -> Iterator[bytes]:
+        for _, node in self.nodes():
+            if node.op == "SentencepieceOp":
+                yield node.attr["model"].s
+
     def rows(self, table: str) -> set[int]:
         """The rows of the embedding tables of a name, as encoders call them: `"word"` or `"position"`."""
         pattern = re.compile(rf"{table}_embeddings?\b(?!.*_scale)")
