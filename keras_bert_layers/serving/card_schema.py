@@ -1,10 +1,11 @@
 """What a card may hold, in one table, so that whoever reads one can trust it."""
 
+import hashlib
 import json
 import math
 import pathlib
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -99,6 +100,11 @@ _CARD: dict[Any, Any] = {
     "ops?": [_TEXT],
 }
 _OUTPUT = _Is("as many values as its shape and stride say, all numbers or all texts", _is_output)
+
+
+def vocabulary_sha256(tokens: Iterable[str]) -> str:
+    """The digest by which a card knows a vocabulary: of its tokens, joined by newlines."""
+    return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
 
 
 def read_card(path: pathlib.Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from keras_bert_layers.serving.grpc_transport import GrpcTransport
 from keras_bert_layers.serving.rest_transport import RestTransport
 from keras_bert_layers.serving.served_signature import ServedSignature
+from keras_bert_layers.serving.server_limits import MAX_MESSAGE_BYTES
 from keras_bert_layers.serving.serving_error import (
     InvalidRequestError,
     InvalidResponseError,
@@ -81,7 +82,7 @@ class Client:
         batch_size: int = 32,
         timeout: float = 30.0,
         retries: int = 5,
-        max_response_bytes: int = 4 * 1024 * 1024,
+        max_response_bytes: int = MAX_MESSAGE_BYTES,
         root_certificates: str | os.PathLike[str] | None = None,
     ):
         scheme, address = _read_url(url)

@@ -6,7 +6,7 @@ from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 from keras_bert_layers.serving.model_steps import Step
-from keras_bert_layers.serving.signatures import ServedModel
+from keras_bert_layers.serving.served_model import ServedModel
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 
 # What all implementations call their tables.

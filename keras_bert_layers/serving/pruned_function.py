@@ -1,7 +1,11 @@
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
+
+from keras_bert_layers.serving.saved_graph import node_name
+from keras_bert_layers.serving.stored_weights import StoredWeights
 
 # Of what has effects beside its outputs, only checks are kept: `tf.debugging` makes them as If operations.
 _CHECKS = ("Assert", "If")
@@ -17,8 +21,8 @@ class PrunedFunction:
     Args:
         function: what to trace: tensors by keyword -> a dict of tensors.
         specs: for each keyword its `tf.TensorSpec`.
+        weights: what the function is to compute with, in place of its layers' own weights.
         jit_compile: whether XLA will compile the call, which has layers keep their padding.
-        rewrite: changes the traced operations in place, of `StoredWeights`.
 
     Attributes:
         inputs: the keywords that the outputs depend on.
@@ -31,17 +35,21 @@ class PrunedFunction:
         self,
         function: Callable[..., dict[str, tf.Tensor]],
         specs: Mapping[str, tf.TensorSpec],
+        weights: StoredWeights | None = None,
         jit_compile: bool = False,
-        rewrite: Callable[[Any], None] | None = None,
     ):
-        traced = tf.function(function, jit_compile=jit_compile or None, autograph=False)
+        def run(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            with weights.substituted() if weights else contextlib.nullcontext():
+                return function(**inputs)
+
+        traced = tf.function(run, jit_compile=jit_compile or None, autograph=False)
         concrete = traced.get_concrete_function(**specs)
         # TensorFlow forgets the functions inside (branches and loops) when what was traced is gone.
         self._traced = concrete
         graph = concrete.graph
         self._graph_def = graph.as_graph_def()
-        if rewrite is not None:
-            rewrite(self._graph_def)
+        if weights:
+            weights.gather_before_cast(self._graph_def)
         checks = [f"^{operation.name}" for operation in graph.control_outputs if operation.type in _CHECKS]
         results = {name: tensor.name for name, tensor in concrete.structured_outputs.items()}
         returned = {tensor.op.name for tensor in concrete.structured_outputs.values()}
@@ -90,7 +98,7 @@ def _reachable(graph_def: Any, results: list[str]) -> set[str]:
     found: set[str] = set()
     unseen = list(results)
     while unseen:
-        name = unseen.pop().removeprefix("^").split(":")[0]
+        name = node_name(unseen.pop())
         if name not in found:
             found.add(name)
             unseen += inputs[name]

@@ -3,12 +3,13 @@ from typing import Any
 
 from keras_bert_layers.serving.check.export import Export
 from keras_bert_layers.serving.check.tensor_fault import dtype_name, is_dtype
+from keras_bert_layers.serving.saved_graph import function_names
 from keras_bert_layers.serving.server_operations import server_operations
 
 
 def check_operations(export: Export) -> None:
     known = server_operations(export.server)
-    own = export.function_names
+    own = function_names(export.graph)
     missing: dict[str, list[str]] = {}
     wrong: dict[str, str] = {}
     for where, node in export.nodes():

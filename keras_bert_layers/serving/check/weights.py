@@ -4,7 +4,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_layers.serving.check.export import EXPORT_AGAIN, VARIABLES, Export
+from keras_bert_layers.serving.check.export import EXPORT_AGAIN, Export
+from keras_bert_layers.serving.export_files import VARIABLES
 
 # Below it two weights may well be equal.
 SMALLEST_WEIGHT = 16
