@@ -13,12 +13,13 @@ PACKAGE = "keras_bert_layers"
 FILES = {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in ROOT.rglob("*.py")}
 
 # A part -> what it may import besides itself and `FOUNDATION`: parts, or single modules of them.
-FOUNDATION = {"keras_compatibility", "atomic_directory", "local_path"}
+FOUNDATION = {"keras_compatibility", "atomic_directory", "local_path", "token_inputs"}
 BELOW = {"checkpoints", "encoders", "layers", "tasks", "text", "training"}
 ARROWS = {
     "keras_compatibility": set(),
     "atomic_directory": set(),
     "local_path": set(),
+    "token_inputs": set(),
     "checkpoints": set(),
     "layers": set(),
     "text": {

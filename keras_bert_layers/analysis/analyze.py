@@ -1,21 +1,28 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from keras_bert_layers.analysis.arguments import chosen_layers, make_pooling
 from keras_bert_layers.analysis.attention import AttentionMeasure
 from keras_bert_layers.analysis.contextuality import ContextualityMeasure
 from keras_bert_layers.analysis.layer_differences import LayerDifferencesMeasure
 from keras_bert_layers.analysis.layer_similarity import LayerSimilarityMeasure
-from keras_bert_layers.analysis.streaming import Measure, chosen_layers, make_pooling, measure
+from keras_bert_layers.analysis.measure import Measure, run_measures
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
-MEASURES = ("layer_differences", "layer_similarity", "contextuality", "attention")
+# Name -> what makes the measure from the numbers of the layers and the pooling.
+MEASURES: dict[str, Callable[[list[int], SequencePooling], Measure]] = {
+    "layer_differences": LayerDifferencesMeasure,
+    "layer_similarity": LayerSimilarityMeasure,
+    "contextuality": lambda layers, pooling: ContextualityMeasure(layers),
+    "attention": lambda layers, pooling: AttentionMeasure([number for number in layers if number > 0]),
+}
 
 
 def analyze(
     encoder: Any,
     preprocessor: Any,
     texts: Any,
-    measures: Sequence[str] = MEASURES[:3],
+    measures: Sequence[str] = ("layer_differences", "layer_similarity", "contextuality"),
     layers: int | str | Iterable[int] = "all",
     pooling: str | SequencePooling = "mean",
 ) -> dict[str, Any]:
@@ -41,20 +48,13 @@ def analyze(
     ```
     """
     is_list = isinstance(measures, (list, tuple)) and bool(measures)
-    if not is_list or any(name not in MEASURES for name in measures):
+    if not is_list or any(not isinstance(name, str) or name not in MEASURES for name in measures):
         raise ValueError(
             f"Expected `measures` to be a list of names among {', '.join(MEASURES)}. Received: measures={measures!r}."
         )
     numbers = chosen_layers(encoder, layers)
-    with_scores = [number for number in numbers if number > 0]
-    if "attention" in measures:
-        chosen_layers(encoder, with_scores, scores=True)
     chosen = make_pooling(pooling)
-    makers: dict[str, Any] = {
-        "layer_differences": lambda: LayerDifferencesMeasure(numbers, chosen),
-        "layer_similarity": lambda: LayerSimilarityMeasure(numbers, chosen),
-        "contextuality": lambda: ContextualityMeasure(numbers),
-        "attention": lambda: AttentionMeasure(with_scores),
-    }
-    running: list[Measure] = [makers[name]() for name in measures]
-    return dict(zip(measures, measure(encoder, preprocessor, texts, numbers, running), strict=True))
+    running = [MEASURES[name](numbers, chosen) for name in measures]
+    if any(one.wanted.scores for one in running):
+        chosen_layers(encoder, [number for number in numbers if number > 0], scores=True)
+    return dict(zip(measures, run_measures(encoder, preprocessor, texts, numbers, running), strict=True))

@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.analysis.arguments import chosen_layers
+from keras_bert_layers.analysis.batches import Batch
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOUR_MAP, COLOURS, MARKERS, label_layers, new_figure
+from keras_bert_layers.analysis.measure import Measure, run_measures
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import Batch, Measure, Wanted, chosen_layers, measure
 
 # Statistic -> (title, unit).
 STATISTICS = {
@@ -107,7 +110,7 @@ def attention(encoder: Any, preprocessor: Any, texts: Any, layers: int | str | I
     ```
     """
     numbers = chosen_layers(encoder, layers, scores=True)
-    return measure(encoder, preprocessor, texts, numbers, [AttentionMeasure(numbers)])[0]
+    return run_measures(encoder, preprocessor, texts, numbers, [AttentionMeasure(numbers)])[0]
 
 
 class AttentionMeasure(Measure):

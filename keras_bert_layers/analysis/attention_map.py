@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.analysis.arguments import chosen_layers
+from keras_bert_layers.analysis.batches import run_batches, token_strings
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOUR_MAP, new_figure, with_fonts
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, count_texts, run_batches, token_strings
+from keras_bert_layers.analysis.texts import count_texts
 
 
 @dataclasses.dataclass(repr=False)

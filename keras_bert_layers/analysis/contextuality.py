@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.analysis.arguments import chosen_layers, is_int
+from keras_bert_layers.analysis.batches import Batch
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOURS, MARKERS, label_layers, new_figure
+from keras_bert_layers.analysis.measure import Measure, run_measures
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import Batch, Measure, Wanted, chosen_layers, measure
 
 
 @dataclasses.dataclass(repr=False)
@@ -120,14 +123,14 @@ def contextuality(
     kbl.analysis.contextuality(encoder, preprocessor, texts, layers="all+embeddings").plot()
     ```
     """
-    if not (_is_int(min_occurrences) and _is_int(max_pieces)) or min_occurrences < 2 or max_pieces < 1:
+    if not is_int(min_occurrences, 2) or not is_int(max_pieces, 1):
         raise ValueError(
             "Expected `min_occurrences` to be an int of at least 2 and `max_pieces` one of at least 1. "
             f"Received: min_occurrences={min_occurrences!r}, max_pieces={max_pieces!r}."
         )
     numbers = chosen_layers(encoder, layers)
     one = ContextualityMeasure(numbers, min_occurrences, max_pieces)
-    return measure(encoder, preprocessor, texts, numbers, [one])[0]
+    return run_measures(encoder, preprocessor, texts, numbers, [one])[0]
 
 
 class ContextualityMeasure(Measure):
@@ -234,7 +237,3 @@ def _hash(piece: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
     return value ^ (value >> 31)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -8,20 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.analysis.arguments import make_pooling, pooling_name
+from keras_bert_layers.analysis.batches import Batch, run_batches, token_strings
+from keras_bert_layers.analysis.encoder_run import Wanted
+from keras_bert_layers.analysis.labels import check_labels
 from keras_bert_layers.analysis.optional_package import import_optional
-from keras_bert_layers.analysis.project import Projection, check_labels, principal_components
+from keras_bert_layers.analysis.project import Projection, principal_components
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import (
-    Batch,
-    Selection,
-    Wanted,
-    chosen_states,
-    combination_name,
-    make_pooling,
-    pooling_name,
-    run_batches,
-    token_strings,
-)
+from keras_bert_layers.analysis.selection import Selection, chosen_states, combination_name
 from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.sequence_pooling import SequencePooling

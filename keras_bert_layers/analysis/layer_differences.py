@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.analysis.arguments import chosen_layers, make_pooling
+from keras_bert_layers.analysis.batches import Batch
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOURS, MARKERS, draw_matrix, new_figure
+from keras_bert_layers.analysis.measure import Measure, run_measures
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import Batch, Measure, Wanted, chosen_layers, make_pooling, measure
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
 
@@ -123,7 +126,7 @@ def layer_differences(
     """
     numbers = chosen_layers(encoder, layers)
     one = LayerDifferencesMeasure(numbers, make_pooling(pooling), return_vectors)
-    return measure(encoder, preprocessor, texts, numbers, [one])[0]
+    return run_measures(encoder, preprocessor, texts, numbers, [one])[0]
 
 
 class LayerDifferencesMeasure(Measure):

@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.analysis.arguments import chosen_layers, make_pooling
+from keras_bert_layers.analysis.batches import Batch
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOURS, MARKERS, draw_matrix, label_layers, new_figure, with_fonts
+from keras_bert_layers.analysis.measure import Measure, run_measures
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import Batch, Measure, Wanted, chosen_layers, make_pooling, measure
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
 MINIBATCH = 256
@@ -121,7 +124,7 @@ def layer_similarity(
                 f"Received: layers={layers!r}, which are {numbers} and {other_numbers}. Give their numbers as a list."
             )
     one = LayerSimilarityMeasure(numbers, None if pooling is None else make_pooling(pooling), other is not None)
-    return measure(encoder, preprocessor, texts, numbers, [one], other)[0]
+    return run_measures(encoder, preprocessor, texts, numbers, [one], other)[0]
 
 
 class LayerSimilarityMeasure(Measure):

@@ -4,10 +4,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_bert_layers.analysis.batches import run_batches
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOURS, label_layers, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import Wanted, run_batches
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 
@@ -106,8 +107,6 @@ def layer_weights(encoder: Any, preprocessor: Any = None, texts: Any = None) -> 
     if isinstance(encoder, WindowedEncoder):
         encoder = encoder.encoder
     combination, layers = encoder.combination, encoder.selected_layers
-    if not encoder.built:
-        encoder.build()
     if combination.mode == "weighted":
         scale = float(keras.ops.convert_to_numpy(combination.gamma))
         return LayerWeights(layers, combination.layer_weights, None, scale, "weighted")

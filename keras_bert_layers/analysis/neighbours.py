@@ -4,22 +4,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_bert_layers.analysis.arguments import check_encoder, is_int, make_pooling, pooling_name
+from keras_bert_layers.analysis.batches import Batch, run_batches
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.extract_embeddings import Embeddings
 from keras_bert_layers.analysis.figures import draw_matrix, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import (
-    Batch,
-    Selection,
-    Wanted,
-    check_encoder,
-    chosen_states,
-    combination_name,
-    count_texts,
-    make_pooling,
-    pooling_name,
-    run_batches,
-)
+from keras_bert_layers.analysis.selection import Selection, chosen_states, combination_name
+from keras_bert_layers.analysis.texts import count_texts
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
@@ -123,7 +116,7 @@ def neighbours(
     kbl.analysis.neighbours(encoder, preprocessor, texts, [query], pooling=None).to_dataframe()
     ```
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    if not is_int(count, 1):
         raise ValueError(f"Expected `count` to be an int of at least 1. Received: count={count!r}.")
     chosen = None if pooling is None else make_pooling(pooling)
     if isinstance(texts, Embeddings):

@@ -5,20 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.analysis.arguments import chosen_layers, is_int, make_pooling
+from keras_bert_layers.analysis.batches import Batch, run_batches
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOURS, new_figure
+from keras_bert_layers.analysis.labels import check_labels
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.progress_bar import progress_bar
-from keras_bert_layers.analysis.project import check_labels
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.analysis.streaming import (
-    Batch,
-    Wanted,
-    chosen_layers,
-    combination_name,
-    count_texts,
-    make_pooling,
-    run_batches,
-)
+from keras_bert_layers.analysis.selection import combination_name
+from keras_bert_layers.analysis.texts import count_texts
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
@@ -342,9 +338,9 @@ def _combinations(
 
 
 def _check_folds(folds: Any, seed: Any, most: int, of: str = "texts") -> None:
-    if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= most:
+    if not is_int(folds, 2) or folds > most:
         raise ValueError(f"Expected `folds` from 2 to the number of {of}, {most}. Received: folds={folds!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not is_int(seed, 0) or seed >= 2**32:
         raise ValueError(f"Expected `seed` to be an int from 0 to 2 ** 32 - 1. Received: seed={seed!r}.")
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_layers.analysis.streaming import Wanted, chosen_layers, make_pooling, run_batches
+from keras_bert_layers.analysis.arguments import chosen_layers, make_pooling
+from keras_bert_layers.analysis.batches import run_batches
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.local_path import local_path

@@ -8,15 +8,15 @@ from keras_bert_layers.serving.pruned_function import PrunedFunction
 from keras_bert_layers.serving.served_model import token_key
 from keras_bert_layers.serving.signature import Tensors
 from keras_bert_layers.serving.stored_weights import StoredWeights
-from keras_bert_layers.text.bucket_by_length import MASK_NAMES, PADDING
+from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
 
 
 class BucketedFunction:
     """A function of ids for XLA, which compiles for fixed shapes.
 
-    Ids are padded or cut to the next of `length_buckets`, and the batch is padded to the next of `batch_sizes`; for each
-    pair of the two XLA compiles a program when it first comes. What comes out is cut, or padded with zeros, to the shape
-    that it would have without buckets.
+    Ids are padded or cut to the next of `length_buckets`, and the batch is padded to the next of `batch_sizes`. For each
+    pair of the two XLA compiles a program when it first comes. Outputs are cut, or padded with zeros, to the shape that
+    they have without buckets.
 
     Args:
         function: ids and other numbers by keyword -> a dict of tensors.

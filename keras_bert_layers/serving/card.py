@@ -19,7 +19,7 @@ from keras_bert_layers.serving.export_options import ExportOptions
 from keras_bert_layers.serving.saved_graph import operations, read_saved_model
 from keras_bert_layers.serving.servable_signature import ServableSignature
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 
 # The golden example holds no more values of an output.
 MOST_VALUES = 256
@@ -43,8 +43,13 @@ def make_card(
         options: of the export.
         loss: of `loss_against`.
     """
+<<<<<<< HEAD
     layers = list({id(layer): layer for model in models for layer in layers_inside(model)}.values())
-    preprocessor = next((layer for layer in layers if isinstance(layer, TextLayer)), None)
+    preprocessor = next((layer for layer in layers if isinstance(layer, TextPreprocessor)), None)
+=======
+    layers = list(model._flatten_layers(include_self=False))
+    preprocessor = next((layer for layer in layers if isinstance(layer, TextPreprocessor)), None)
+>>>>>>> main
     settings = preprocessor.get_config() if isinstance(preprocessor, BertPreprocessor) else {}
     tokens = settings.pop("vocabulary", None)
     return {

@@ -26,7 +26,7 @@ from keras_bert_layers.serving.signatures import SIGNATURES
 from keras_bert_layers.serving.stored_weights import StoredWeights
 from keras_bert_layers.serving.warmup import prediction_log_class, write_batching_parameters, write_warmup
 from keras_bert_layers.text.bucket_by_length import default_lengths
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 
 DEFAULT = "serving_default"
 
@@ -34,7 +34,7 @@ DEFAULT = "serving_default"
 def export_saved_model(
     model: keras.Model,
     directory: str | os.PathLike[str],
-    preprocessor: TextLayer | keras.Model | None = None,
+    preprocessor: TextPreprocessor | keras.Model | None = None,
     overwrite: bool = False,
     inputs: str = "text",
     signatures: Iterable[str] | Mapping[str, str | keras.Model] = (),

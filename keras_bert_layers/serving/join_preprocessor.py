@@ -2,14 +2,14 @@ from typing import Any
 
 import keras
 
-from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES
 from keras_bert_layers.serving.model_steps import check_functional
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES
 
 INPUTS = ("text", "pair", "words")
 
 
-def join_preprocessor(preprocessor: TextLayer | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
+def join_preprocessor(preprocessor: TextPreprocessor | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
     """Puts a preprocessor before a model on ids; inputs of the model that it does not make stay inputs.
 
     Args:
@@ -25,7 +25,7 @@ def join_preprocessor(preprocessor: TextLayer | keras.Model, model: keras.Model,
     texts: Any
     if inputs not in INPUTS:
         raise ValueError(f"Expected `inputs` to be one of {', '.join(INPUTS)}. Received: inputs={inputs!r}.")
-    if isinstance(preprocessor, TextLayer):
+    if isinstance(preprocessor, TextPreprocessor):
         names = ["text_a", "text_b"] if inputs == "pair" else ["text"]
         shape = (None,) if inputs == "words" else ()
         texts = [keras.Input(shape=shape, dtype="string", name=name) for name in names]

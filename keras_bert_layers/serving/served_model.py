@@ -6,13 +6,13 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.keras_compatibility import operation_of
 from keras_bert_layers.serving.join_preprocessor import join_preprocessor
 from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps, steps_to
 from keras_bert_layers.serving.signature import Tensors
-from keras_bert_layers.text.bucket_by_length import PADDING
-from keras_bert_layers.text.text_layer import TextLayer
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, PADDING, TFHUB_NAMES
 
 
 class ServedModel:
@@ -34,7 +34,9 @@ class ServedModel:
         preprocessors, encoders: the steps that call one.
     """
 
-    def __init__(self, model: keras.Model, preprocessor: TextLayer | keras.Model | None = None, inputs: str = "text"):
+    def __init__(
+        self, model: keras.Model, preprocessor: TextPreprocessor | keras.Model | None = None, inputs: str = "text"
+    ):
         output_names = _output_names(model)
         if preprocessor is not None:
             model = join_preprocessor(preprocessor, model, inputs)
@@ -55,7 +57,7 @@ class ServedModel:
         self.string_outputs = {name: x for name, x in self.outputs.items() if id(x) in made or is_string(x)}
         sources = {id(x): x for step in string_steps for x in step.inputs if id(x) not in made and not is_string(x)}
         self.string_sources = {f"string_source_{i}": tensor for i, tensor in enumerate(sources.values())}
-        self.preprocessors = [step for step in host_steps if isinstance(step.operation, TextLayer)]
+        self.preprocessors = [step for step in host_steps if isinstance(step.operation, TextPreprocessor)]
         self.encoders = [step for step in self.dense_steps if isinstance(step.operation, LayerwiseEncoder)]
 
     @property
@@ -139,9 +141,9 @@ def _argument_name(name: str) -> str:
 
 def _host_outputs(host_steps: list[Step]) -> dict[str, KerasTensor]:
     outputs = {}
-    several = sum(isinstance(step.operation, TextLayer) for step in host_steps) > 1
+    several = sum(isinstance(step.operation, TextPreprocessor) for step in host_steps) > 1
     for number, step in enumerate(host_steps):
-        if isinstance(step.operation, TextLayer):
+        if isinstance(step.operation, TextPreprocessor):
             spec = step.operation.compute_output_spec(*step.arguments.args)
             keys = [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(spec)]
         else:

@@ -16,15 +16,16 @@ from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoin
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
 from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, check_room, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
-from keras_bert_layers.text.text_layer import TextLayer, check_sequence_length
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor, check_sequence_length
 from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings, replace_added_tokens
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 # The first tells an export of this class from other SavedModels.
 _EXPORTED_FILES = ("bert_preprocessor.json", "saved_model.pb", "fingerprint.pb", "variables/variables.*", "assets/*")
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
-class BertPreprocessor(TextLayer):
+class BertPreprocessor(TextPreprocessor):
     """Texts -> the ids that a BERT encoder takes, as a Keras layer.
 
     `[CLS] text [SEP]`, or `[CLS] first [SEP] second [SEP]` for pairs (Devlin et al. 2019, section 3), cut and padded:
@@ -277,11 +278,7 @@ class BertPreprocessor(TextLayer):
                 longest = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
             length = tf.minimum(longest, sequence_length)
         padded = pad(packed, ends, length, special_values)
-        outputs = {
-            "input_word_ids": padded["ids"],
-            "input_mask": padded["mask"],
-            "input_type_ids": padded["type_ids"],
-        }
+        outputs = dict(zip(TFHUB_NAMES, (padded["ids"], padded["mask"], padded["type_ids"]), strict=True))
         if self.return_special_tokens_mask:
             outputs["special_tokens_mask"] = padded["special_tokens_mask"]
         if self.return_word_ids:
@@ -293,7 +290,7 @@ class BertPreprocessor(TextLayer):
     def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
         batch = keras.tree.flatten(inputs)[0].shape[0]
         shape = (batch, self.sequence_length if self.padding == "max_length" else None)
-        names = ["input_word_ids", "input_mask", "input_type_ids"]
+        names = [*TFHUB_NAMES]
         names += ["special_tokens_mask"] if self.return_special_tokens_mask else []
         names += ["word_ids"] if self.return_word_ids else []
         outputs = {name: KerasTensor(shape, "int32") for name in names}

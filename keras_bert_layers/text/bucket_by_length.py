@@ -4,20 +4,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
+
 MAX_SHAPES = 8
-MASK_NAMES = ("input_mask", "attention_mask")
-# What a preprocessor makes for each token, and what stands at padding.
-PADDING = {
-    "input_word_ids": 0,
-    "input_mask": 0,
-    "input_type_ids": 0,
-    "input_ids": 0,
-    "attention_mask": 0,
-    "token_type_ids": 0,
-    "offsets": 0,
-    "word_ids": -1,
-    "special_tokens_mask": 1,
-}
 
 
 def bucket_by_length(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 if TYPE_CHECKING:
     from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
@@ -57,7 +58,7 @@ class PreprocessorModule(tf.Module):
             for segment, zero in zip(ids, zeros, strict=True)
         ]
         packed = self._preprocessor.pack_segments(segments, seq_length)
-        return {name: packed[name] for name in ("input_word_ids", "input_mask", "input_type_ids")}
+        return {name: packed[name] for name in TFHUB_NAMES}
 
 
 class _Tokenize(tf.Module):

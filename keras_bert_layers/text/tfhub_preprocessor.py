@@ -4,11 +4,12 @@ import keras
 import tensorflow as tf
 
 from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
-from keras_bert_layers.text.text_layer import OUTPUT_NAMES, TextLayer, check_sequence_length
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor, check_sequence_length
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
-class TFHubPreprocessor(TextLayer):
+class TFHubPreprocessor(TextPreprocessor):
     """A text preprocessing model of TensorFlow Hub as a Keras layer, for those who need that very one.
 
     It runs the SavedModel's own `tokenize` and `bert_pack_inputs`. Its ids are those of its own tokenizer: for BERT,
@@ -59,7 +60,7 @@ class TFHubPreprocessor(TextLayer):
         with tf.device("CPU:0"):
             tokens = [self.loaded.tokenize(segment) for segment in segments]
             outputs = self.loaded.bert_pack_inputs(tokens, seq_length=tf.constant(self.sequence_length))
-            return {name: tf.ensure_shape(outputs[name], (None, self.sequence_length)) for name in OUTPUT_NAMES}
+            return {name: tf.ensure_shape(outputs[name], (None, self.sequence_length)) for name in TFHUB_NAMES}
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from keras_bert_layers import BertPreprocessor, SequencePooling, TFHubEncoder, WindowedEncoder, analysis
+from keras_bert_layers.analysis.batches import run_batches
 from keras_bert_layers.analysis.contextuality import ContextualityMeasure
+from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.layer_similarity import LayerSimilarityMeasure
-from keras_bert_layers.analysis.streaming import Wanted, run_batches
 
 from .made_encoder import MadeEncoder, Reference
 

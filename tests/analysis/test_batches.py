@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_layers import BertPreprocessor, TFHubPreprocessor, analysis
-from keras_bert_layers.analysis.streaming import TOKENS_PER_BATCH, Wanted, run_batches
+from keras_bert_layers.analysis.batches import TOKENS_PER_BATCH, run_batches
+from keras_bert_layers.analysis.encoder_run import Wanted
 
 from ..encoders.tiny_encoders import KINDS
 from ..fresh_process import run_in_fresh_process

@@ -9,12 +9,12 @@ from keras import KerasTensor
 from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
 from keras_bert_layers.text.packing import check_room
 from keras_bert_layers.text.texts import plain_texts
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 TYPES_OF_CHECKPOINTS = 2
-OUTPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 
 
-class TextLayer(keras.layers.Layer):
+class TextPreprocessor(keras.layers.Layer):
     """What the preprocessors share: they take texts in any form and stay on the host, outside XLA.
 
     A subclass sets `sequence_length` and says which ids the segments get (`call`).
@@ -121,13 +121,13 @@ class TextLayer(keras.layers.Layer):
         return tf.ragged.constant(texts, dtype="string", ragged_rank=1)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "TextLayer":
+    def from_config(cls, config: dict[str, Any]) -> "TextPreprocessor":
         check_saved_dtype(cls.__name__, config)
         return super().from_config(config)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, KerasTensor]:
         batch = keras.tree.flatten(inputs)[0].shape[0]
-        return {name: KerasTensor((batch, self.sequence_length), "int32") for name in OUTPUT_NAMES}
+        return {name: KerasTensor((batch, self.sequence_length), "int32") for name in TFHUB_NAMES}
 
 
 def _is_tensor(value: Any) -> bool:
