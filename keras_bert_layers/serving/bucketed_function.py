@@ -14,9 +14,9 @@ from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
 class BucketedFunction:
     """A function of ids for XLA, which compiles for fixed shapes.
 
-    Ids are padded or cut to the next of `length_buckets`, and the batch is padded to the next of `batch_sizes`. For each
-    pair of the two XLA compiles a program when it first comes. Outputs are cut, or padded with zeros, to the shape that
-    they have without buckets.
+    Ids are padded or cut to the next of `length_buckets`, and the batch is padded to the next of `batch_sizes`. For
+    each pair of the two XLA compiles a program when it first comes. Outputs are cut, or padded with zeros, to the shape
+    that they have without buckets.
 
     Args:
         function: ids and other numbers by keyword -> a dict of tensors.

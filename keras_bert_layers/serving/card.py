@@ -43,13 +43,8 @@ def make_card(
         options: of the export.
         loss: of `loss_against`.
     """
-<<<<<<< HEAD
     layers = list({id(layer): layer for model in models for layer in layers_inside(model)}.values())
     preprocessor = next((layer for layer in layers if isinstance(layer, TextPreprocessor)), None)
-=======
-    layers = list(model._flatten_layers(include_self=False))
-    preprocessor = next((layer for layer in layers if isinstance(layer, TextPreprocessor)), None)
->>>>>>> main
     settings = preprocessor.get_config() if isinstance(preprocessor, BertPreprocessor) else {}
     tokens = settings.pop("vocabulary", None)
     return {

@@ -5,12 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-<<<<<<< HEAD
 from keras_bert_layers.serving.served_model import token_key
 from keras_bert_layers.token_inputs import MASK_NAMES
-=======
-from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
->>>>>>> main
 
 # None is a user's text. They mix lengths, scripts and what tokenizers are known to get wrong.
 TEXTS = [

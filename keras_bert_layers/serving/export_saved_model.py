@@ -201,7 +201,7 @@ def _with_length_buckets(options: ExportOptions, served: Iterable[ServedModel]) 
     if longest is not None and options.length_buckets[-1] != longest:
         raise ValueError(
             f"Expected the last of `length_buckets` to be {longest}, the sequence length. "
-            f"Received: length_buckets={lengths}."
+            f"Received: length_buckets={list(options.length_buckets)}."
         )
     return options
 

@@ -41,9 +41,9 @@ def write_warmup(
     requests = len(signatures) * len(lengths) * len(batch_sizes)
     if requests > MAX_WARMUP_RECORDS:
         raise ValueError(
-            f"TensorFlow Serving takes at most {MAX_WARMUP_RECORDS} warm-up requests. Received: {len(signatures)} signatures, "
-            f"{len(lengths)} lengths and {len(batch_sizes)} batch sizes, which make {requests}. Give fewer "
-            "`length_buckets` or `batch_sizes`."
+            f"TensorFlow Serving takes at most {MAX_WARMUP_RECORDS} warm-up requests. "
+            f"Received: {len(signatures)} signatures, {len(lengths)} lengths and {len(batch_sizes)} batch sizes, which "
+            f"make {requests}. Give fewer `length_buckets` or `batch_sizes`."
         )
     prediction_log = prediction_log_class()
     path.parent.mkdir(parents=True)
