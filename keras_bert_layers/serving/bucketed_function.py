@@ -4,9 +4,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_bert_layers.serving.export_options import ExportOptions
-from keras_bert_layers.serving.pruned_function import PrunedFunction
+from keras_bert_layers.serving.pruned_function import PrunedFunction, Tensors
 from keras_bert_layers.serving.served_model import token_key
-from keras_bert_layers.serving.signature import Tensors
 from keras_bert_layers.serving.stored_weights import StoredWeights
 from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
 

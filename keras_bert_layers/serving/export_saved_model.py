@@ -142,8 +142,8 @@ def export_saved_model(
     }
     options = _with_length_buckets(options, served.values())
     models = [one.model for one in served.values()]
-    servables = _servables(chosen, models, options)
     with atomic_directory(directory, overwrite, WRITTEN) as work:
+        servables = _servables(chosen, models, options)
         _save(work, models, servables)
         loss = None
         if not options.is_exact:

@@ -11,6 +11,9 @@ from keras_bert_layers.serving.stored_weights import StoredWeights
 _CHECKS = ("Assert", "If")
 
 
+Tensors = dict[str, tf.Tensor]
+
+
 class PrunedFunction:
     """A traced function without the operations that its outputs do not need.
 
@@ -33,12 +36,12 @@ class PrunedFunction:
 
     def __init__(
         self,
-        function: Callable[..., dict[str, tf.Tensor]],
+        function: Callable[..., Tensors],
         specs: Mapping[str, tf.TensorSpec],
         weights: StoredWeights | None = None,
         jit_compile: bool = False,
     ):
-        def run(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        def run(**inputs: tf.Tensor) -> Tensors:
             with weights.substituted() if weights else contextlib.nullcontext():
                 return function(**inputs)
 
@@ -80,7 +83,7 @@ class PrunedFunction:
         handles -= {id(variable.handle) for variable in self.variables}
         self.resources = [outer for outer, _ in self._captures if id(outer) in handles and outer.dtype == tf.resource]
 
-    def __call__(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def __call__(self, **inputs: tf.Tensor) -> Tensors:
         graph = tf.compat.v1.get_default_graph()
         input_map = {name: inputs[keyword] for keyword, name in self._placeholders.items()}
         input_map |= {name: graph.capture(outer) for outer, name in self._captures}

@@ -6,8 +6,8 @@ import tensorflow as tf
 from keras_bert_layers.encoders.padding_removal import graph_for
 from keras_bert_layers.serving.bucketed_function import BucketedFunction
 from keras_bert_layers.serving.export_options import ExportOptions
-from keras_bert_layers.serving.pruned_function import PrunedFunction
-from keras_bert_layers.serving.signature import Signature, Tensors
+from keras_bert_layers.serving.pruned_function import PrunedFunction, Tensors
+from keras_bert_layers.serving.signature import Signature
 from keras_bert_layers.serving.stored_weights import StoredWeights
 
 
@@ -33,14 +33,11 @@ class ServableSignature:
         self._signature = signature
         self.inputs = signature.inputs
         texts = {name: spec for name, spec in signature.inputs.items() if spec.dtype == tf.string}
-        self._tokenize: PrunedFunction | None = None
+        self._tokenize = signature.tokenize
         self._encode: Callable[..., Tensors] | None = None
         self._make_strings: PrunedFunction | None = None
-        traced = []
+        traced = [self._tokenize] if self._tokenize else []
         encoded: Mapping[str, tf.TensorSpec] = {}
-        if signature.tokenize:
-            self._tokenize = PrunedFunction(signature.tokenize, texts)
-            traced.append(self._tokenize)
         if signature.encode:
             specs = {name: spec for name, spec in signature.inputs.items() if spec.dtype != tf.string}
             specs |= self._tokenize.outputs if self._tokenize else {}

@@ -1,16 +1,18 @@
+import functools
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.keras_compatibility import operation_of
 from keras_bert_layers.serving.join_preprocessor import join_preprocessor
 from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps, steps_to
-from keras_bert_layers.serving.signature import Tensors
+from keras_bert_layers.serving.pruned_function import PrunedFunction, Tensors
 from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, PADDING, TFHUB_NAMES
 
@@ -68,6 +70,11 @@ class ServedModel:
         names = (TFHUB_NAMES[0], HUGGINGFACE_NAMES[0])
         return next((tensor.shape[1] for name, tensor in self.inputs.items() if name in names), None)
 
+    @functools.cached_property
+    def tokenize(self) -> PrunedFunction:
+        """The text inputs -> the host outputs."""
+        return PrunedFunction(lambda **texts: self.run(self.host_outputs, texts), specs(self.text_inputs))
+
     def values(self, wanted: Iterable[KerasTensor], given: Tensors) -> dict[int, Any]:
         """The values of tensors, and of all that is made on the way, by the `id` of each.
 
@@ -88,6 +95,11 @@ class ServedModel:
         """The values of tensors, all of which can be made of what is given, by name."""
         values = self.values(wanted.values(), given)
         return {name: values[id(tensor)] for name, tensor in wanted.items()}
+
+
+def specs(tensors: Mapping[str, KerasTensor]) -> dict[str, tf.TensorSpec]:
+    """The specifications of tensors, with their names."""
+    return {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in tensors.items()}
 
 
 def token_key(name: str) -> str | None:

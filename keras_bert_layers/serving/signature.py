@@ -3,14 +3,14 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-Tensors = dict[str, tf.Tensor]
+from keras_bert_layers.serving.pruned_function import PrunedFunction, Tensors
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
     """What a signature takes, and how: texts become ids on the host, ids numbers, and numbers texts on the host again.
 
-    Each part takes tensors by name and gives tensors by name.
+    Each part takes tensors by name and gives tensors by name. `tokenize` is traced already, for signatures share it.
 
     Attributes:
         inputs: for each input its `tf.TensorSpec`.
@@ -22,7 +22,7 @@ class Signature:
     """
 
     inputs: dict[str, tf.TensorSpec]
-    tokenize: Callable[..., Tensors] | None = None
+    tokenize: PrunedFunction | None = None
     encode: Callable[..., Tensors] | None = None
     returned_as_is: tuple[str, ...] = ()
     make_strings: Callable[..., Tensors] | None = None

@@ -10,14 +10,15 @@ from keras import KerasTensor
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.layers.word_pooling import WordPooling
 from keras_bert_layers.serving.model_steps import call_step
-from keras_bert_layers.serving.served_model import ServedModel
-from keras_bert_layers.serving.signature import Signature, Tensors
+from keras_bert_layers.serving.pruned_function import PrunedFunction, Tensors
+from keras_bert_layers.serving.served_model import ServedModel, specs
+from keras_bert_layers.serving.signature import Signature
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 
 
 def serving_default(served: ServedModel) -> Signature:
     """The model's inputs -> its outputs."""
-    return _model_outputs(served, served.inputs, _tokenize(served) if served.text_inputs else None)
+    return _model_outputs(served, served.inputs, served.tokenize if served.text_inputs else None)
 
 
 def ids(served: ServedModel) -> Signature:
@@ -29,7 +30,7 @@ def ids(served: ServedModel) -> Signature:
 def tokenize(served: ServedModel) -> Signature:
     """Texts -> what the preprocessor makes of them."""
     _check_one_preprocessor(served, "tokenize")
-    return Signature(_specs(served.text_inputs), _tokenize(served), returned_as_is=tuple(served.host_outputs))
+    return Signature(specs(served.text_inputs), served.tokenize, returned_as_is=tuple(served.host_outputs))
 
 
 def embed(served: ServedModel) -> Signature:
@@ -43,7 +44,7 @@ def embed(served: ServedModel) -> Signature:
         states, mask = _token_states(served, given)
         return {"embedding": SequencePooling("mean")(states, mask=mask)}
 
-    return Signature(_specs(served.text_inputs), _tokenize(served), encode)
+    return Signature(specs(served.text_inputs), served.tokenize, encode)
 
 
 def layers(served: ServedModel) -> Signature:
@@ -58,7 +59,7 @@ def layers(served: ServedModel) -> Signature:
         states = encoder.hidden_states(arguments[0], encoder.selected_layers)
         return {"layers": tf.stack(states, axis=1), "mask": call_step(step, values)["mask"]}
 
-    return Signature(_specs(served.text_inputs), _tokenize(served), encode)
+    return Signature(specs(served.text_inputs), served.tokenize, encode)
 
 
 def tokens(served: ServedModel) -> Signature:
@@ -74,7 +75,7 @@ def tokens(served: ServedModel) -> Signature:
         return {"token_states": states, "mask": mask}
 
     tokenize_in_detail = _tokenize_in_detail(served, "tokens", _are_words(texts), offsets="characters")
-    return Signature(_specs(served.text_inputs), tokenize_in_detail, encode, tuple(returned))
+    return Signature(specs(served.text_inputs), tokenize_in_detail, encode, tuple(returned))
 
 
 def words(served: ServedModel) -> Signature:
@@ -97,7 +98,7 @@ def words(served: ServedModel) -> Signature:
             outputs[f"word_mask{ending}"] = pooled["word_mask"]
         return outputs
 
-    return Signature(_specs(served.text_inputs), _tokenize_in_detail(served, "words", word_ids=True), encode)
+    return Signature(specs(served.text_inputs), _tokenize_in_detail(served, "words", word_ids=True), encode)
 
 
 SIGNATURES: dict[str, Callable[[ServedModel], Signature]] = {
@@ -112,7 +113,7 @@ SIGNATURES: dict[str, Callable[[ServedModel], Signature]] = {
 
 
 def _model_outputs(
-    served: ServedModel, inputs: Mapping[str, KerasTensor], tokenize: Callable[..., Tensors] | None
+    served: ServedModel, inputs: Mapping[str, KerasTensor], tokenize: PrunedFunction | None
 ) -> Signature:
     strings = served.string_outputs
     encoded = {name: x for name, x in served.outputs.items() if name not in strings} | served.string_sources
@@ -126,7 +127,7 @@ def _model_outputs(
         return {name: values[id(tensor)] for name, tensor in strings.items() if id(tensor) in values}
 
     return Signature(
-        _specs(inputs),
+        specs(inputs),
         tokenize,
         encode if encoded else None,
         make_strings=make_strings if strings else None,
@@ -134,13 +135,7 @@ def _model_outputs(
     )
 
 
-def _tokenize(served: ServedModel) -> Callable[..., Tensors]:
-    return lambda **texts: served.run(served.host_outputs, texts)
-
-
-def _tokenize_in_detail(
-    served: ServedModel, name: str, word_ids: bool, offsets: str | None = None
-) -> Callable[..., Tensors]:
+def _tokenize_in_detail(served: ServedModel, name: str, word_ids: bool, offsets: str | None = None) -> PrunedFunction:
     """Texts -> what the preprocessor makes of them, and what the model did not ask it for."""
     step = served.preprocessors[0]
     preprocessor = step.operation
@@ -158,7 +153,7 @@ def _tokenize_in_detail(
         arguments, _ = step.arguments.fill_in(served.values(step.inputs, texts))
         return detailed_preprocessor(*arguments)
 
-    return tokenize
+    return PrunedFunction(tokenize, specs(served.text_inputs))
 
 
 def _token_states(served: ServedModel, given: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
@@ -207,7 +202,3 @@ def _preprocessor_inputs(served: ServedModel) -> list[Any]:
 
 def _are_words(texts: list[Any]) -> bool:
     return len(texts[0].shape) == 2
-
-
-def _specs(tensors: Mapping[str, KerasTensor]) -> dict[str, tf.TensorSpec]:
-    return {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in tensors.items()}

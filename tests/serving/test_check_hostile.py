@@ -24,19 +24,12 @@ from keras_bert_layers.cli import main
 from keras_bert_layers.serving import check
 from keras_bert_layers.serving.graph_vocabulary import graph_vocabulary
 
-from .export_factory import change_card, make_export, warmup_record, write_warmup
+from .export_factory import change_card, warmup_record, write_warmup
 
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
 NUMBERS = tf.TensorSpec([None, 2], tf.float32, "x")
 LAST_RESORT = "The check ended with"
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory, vocabulary) -> pathlib.Path:
-    directory = tmp_path_factory.mktemp("sound") / "1"
-    make_export(directory, vocabulary)
-    return directory
 
 
 @pytest.fixture
