@@ -19,18 +19,21 @@ def batches(lengths, count):
     return [lengths[start : start + 32] for start in range(0, 32 * count, 32)]
 
 
+# Name -> the lengths of the texts of each batch, rounds, and whether the functions have run before.
+WORKLOADS = {
+    "8 x 128, full": ([[128] * 8], 5, False),
+    "4 x 512, full": ([[512] * 4], 5, True),
+    "32 texts, 10 to 69 tokens": ([MIXED], 5, True),
+    "stsb in order, 4 x 32": (batches(TEXT_LENGTHS["stsb"], 4), 5, True),
+    "movie_reviews in order, 32": (batches(TEXT_LENGTHS["movie_reviews"], 1), 2, True),
+    "stsb sorted by length, 8 x 32": (batches(sorted(TEXT_LENGTHS["stsb"][:256]), 8), 3, True),
+}
+
+
 def main():
-    workloads = {
-        "8 x 128, full": ([[128] * 8], 5, False),
-        "4 x 512, full": ([[512] * 4], 5, True),
-        "32 texts, 10 to 69 tokens": ([MIXED], 5, True),
-        "stsb in order, 4 x 32": (batches(TEXT_LENGTHS["stsb"], 4), 5, True),
-        "movie_reviews in order, 32": (batches(TEXT_LENGTHS["movie_reviews"], 1), 2, True),
-        "stsb sorted by length, 8 x 32": (batches(sorted(TEXT_LENGTHS["stsb"][:256]), 8), 3, True),
-    }
     peers = {name: Peer(name) for name in MAKERS}
     rows = []
-    for workload, (texts, rounds, warm) in workloads.items():
+    for workload, (texts, rounds, warm) in WORKLOADS.items():
         functions = {}
         for name, peer in peers.items():
             runs = [peer.on(lengths) for lengths in texts]

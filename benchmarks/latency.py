@@ -9,9 +9,11 @@ import tensorflow as tf
 from measure import report, seconds_in_turns, spread
 from peers import MAKERS, Peer
 
+LENGTHS = [32]
+
 
 def main():
-    functions = {name: Peer(name).on([32]) for name in MAKERS}
+    functions = {name: Peer(name).on(LENGTHS) for name in MAKERS}
     weights = [tf.Variable(tf.random.normal((768, 9216))) for _ in range(12)]
     functions["reading 85 M weights once"] = tf.function(lambda: [tf.reduce_max(weight) for weight in weights])
     times = seconds_in_turns(functions, 20)

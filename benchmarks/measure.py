@@ -12,8 +12,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from keras_bert_layers.keras_compatibility import onednn_is_on
-
 # Lengths in word pieces, [CLS] and [SEP] included, cut at 512: sentences of the STS benchmark and movie reviews of
 # Pang and Lee, in their order, by the vocabulary of bert-base-uncased.
 TEXT_LENGTHS = json.loads((pathlib.Path(__file__).parent / "text_lengths.json").read_text())
@@ -65,6 +63,9 @@ def report(name, rows, notes=()):
         rows: list of dicts with the same keys.
         notes: further lines.
     """
+    # Here, for `compare_trees.py` imports this module beside other versions of the package.
+    from keras_bert_layers.keras_compatibility import onednn_is_on
+
     versions = {}
     for package in PACKAGES:
         try:

@@ -4,6 +4,7 @@ A `LayerCase` says how a layer is made and what it is called on; each routine ta
 
 - `run_layer_test`: eagerly, as a graph, compiled by XLA and in a functional model it gives the same; the symbolic
   outputs are as computed; rows do not depend on each other; every weight gets a gradient.
+- `run_xla_test`: the same of several layers under XLA alone, compiled at once.
 - `run_config_test`: each argument of the constructor survives `get_config`, in what the layer does.
 - `run_precision_test`: 16-bit policies against float32.
 - `run_saving_test`: a `.keras` file gives the same to the last bit in a process that has nothing else.
@@ -179,6 +180,19 @@ def run_layer_test(
         assert np.all(np.isfinite(gradient)), weight.path
         assert np.any(gradient), weight.path
     return layer
+
+
+def run_xla_test(cases: Iterable[LayerCase], atol: float = 1e-5) -> None:
+    """Tests that layers give under XLA what they give eagerly; all in one compilation, which takes most of the time."""
+    calls = [(case.make(), case.tensors) for case in cases]
+    for layer, tensors in calls:
+        layer(**tensors)
+        randomize(layer)
+    compiled = tf.function(
+        lambda inputs: [layer(**tensors) for (layer, _), tensors in zip(calls, inputs, strict=True)], jit_compile=True
+    )
+    for (layer, tensors), outputs in zip(calls, compiled([tensors for _, tensors in calls]), strict=True):
+        assert_close(outputs, layer(**tensors), atol)
 
 
 def run_config_test(

@@ -107,9 +107,9 @@ def layer_weights(encoder: Any, preprocessor: Any = None, texts: Any = None) -> 
     if isinstance(encoder, WindowedEncoder):
         encoder = encoder.encoder
     combination, layers = encoder.combination, encoder.selected_layers
-    if combination.mode == "weighted":
+    if hasattr(combination, "layer_weights"):
         scale = float(keras.ops.convert_to_numpy(combination.gamma))
-        return LayerWeights(layers, combination.layer_weights, None, scale, "weighted")
+        return LayerWeights(layers, combination.layer_weights, None, scale, combination.mode)
     if preprocessor is None or texts is None:
         raise ValueError(
             'The weights of mode "attention" differ from token to token. Received: no preprocessor or no texts. Give '

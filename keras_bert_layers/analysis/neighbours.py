@@ -13,6 +13,7 @@ from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
 from keras_bert_layers.analysis.selection import Selection, chosen_states, combination_name
 from keras_bert_layers.analysis.texts import count_texts
+from keras_bert_layers.layers.combine_modes import MODES
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
@@ -162,14 +163,16 @@ def _selection_of(
         own = encoder.combination
         is_own = own is not None and own.mode == texts.combine and encoder.selected_layers == texts.layers
         combine = own if is_own else texts.combine
-        if not is_own and combine in ("weighted", "attention"):
+        if not is_own and combine in [mode for mode, kind in MODES.items() if kind.is_learned]:
             raise ValueError(
                 f"Embeddings do not hold what their combination {combine!r} has learned. Received: combine=None, and "
                 "an encoder without that combination. Give the LayerCombination that made them as `combine`."
             )
     selection = chosen_states(encoder, texts.layers if layers is None else layers, combine)
     hidden = texts.by_layer[0].shape[-1]
-    width = encoder.hidden_size * (len(selection.layers) if selection.mode == "concat" else 1)
+    shapes = [(None, None, encoder.hidden_size)] * len(selection.layers)
+    own = selection.combination
+    width = encoder.hidden_size if own is None else own.compute_output_shape(shapes)[-1]
     if (selection.layers, selection.mode, width) != (texts.layers, texts.combine, hidden):
         raise ValueError(
             "Expected `layers`, `combine` and the encoder to be those with which the embeddings of the texts were "

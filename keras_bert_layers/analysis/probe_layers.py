@@ -15,12 +15,12 @@ from keras_bert_layers.analysis.progress_bar import progress_bar
 from keras_bert_layers.analysis.result import Result
 from keras_bert_layers.analysis.selection import combination_name
 from keras_bert_layers.analysis.texts import count_texts
+from keras_bert_layers.layers.combine_modes import MODES
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
-# Those that learn nothing of their own.
-MODES = ("concat", "sum", "mean", "max", "last")
+UNLEARNED_MODES = [mode for mode, kind in MODES.items() if kind.has_sequence_axis and not kind.is_learned]
 # A p-value below it is significant.
 SIGNIFICANT = 0.05
 # The quantile of the normal distribution for 95 %.
@@ -322,11 +322,11 @@ def _combinations(
         combinations = combinations if encoder.num_layers > 1 else []
     is_list = isinstance(combinations, (list, tuple))
     for one in combinations if is_list else [combinations]:
-        if isinstance(one, tuple) and len(one) == 2 and one[0] in MODES:
+        if isinstance(one, tuple) and len(one) == 2 and one[0] in UNLEARNED_MODES:
             continue
         raise ValueError(
-            f"Expected `combinations` to be a list of pairs (mode, layers) with a mode of {', '.join(MODES)}. "
-            f"Received: {one!r}. What the other modes learn is learned with a task: "
+            f"Expected `combinations` to be a list of pairs (mode, layers) with a mode of "
+            f"{', '.join(UNLEARNED_MODES)}. Received: {one!r}. What the other modes learn is learned with a task: "
             "BertEncoder(..., combine='weighted')."
         )
     found: list[tuple[str, list[int]]] = []

@@ -60,7 +60,7 @@ def chosen_states(
             f"Expected `combine` to be None, one of {', '.join(COMBINE_MODES)}, or a LayerCombination. "
             f"Received: combine={combine!r}."
         )
-    if combine is None or combine.mode == "stack":
+    if combine is None or not combine.has_sequence_axis:
         return Selection(numbers, None, hasattr(layers, "__index__"))
     if not combine.built:
         combine.build([(None, None, encoder.hidden_size)] * len(numbers))

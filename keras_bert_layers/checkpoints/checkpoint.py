@@ -23,9 +23,9 @@ class Checkpoint:
     """A BERT's configuration and its weights under our names.
 
     Args:
-        config: The configuration; `num_hidden_layers` is the number of layers that `weights` has.
-        weights: The arrays by name, in the order of `expected_shapes`, as float32. Each is read anew when asked for, so
-            that memory never holds them all.
+        config: The configuration, of all its layers.
+        weights: The arrays of the layers that are kept, by name, in the order of `expected_shapes`, as float32. Each is
+            read anew when asked for, so that memory never holds them all.
         has_pooler: Whether the pooler's weights are among them.
         source: Where they come from, for messages.
 
@@ -121,7 +121,7 @@ def read_checkpoint(
     shapes = {name: weight.shape for name, weight in wanted.items()}
     check_weights(shapes, config, has_pooler, source_name, others)
     weights = _LazyWeights({name: wanted[name] for name in expected_shapes(config, has_pooler)})
-    return Checkpoint(config, weights, has_pooler, source_name)
+    return Checkpoint(full_config, weights, has_pooler, source_name)
 
 
 class _LazyWeights(Mapping[str, np.ndarray]):

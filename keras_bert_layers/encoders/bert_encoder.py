@@ -111,6 +111,7 @@ class BertEncoder(LayerwiseEncoder):
         config: BertConfig | dict[str, Any],
         layers: int | str | Iterable[int] = "all",
         combine: str | LayerCombination | None = None,
+        *,
         num_hidden_layers: int | None = None,
         hidden_dropout: float | None = None,
         attention_dropout: float | None = None,
@@ -172,42 +173,31 @@ class BertEncoder(LayerwiseEncoder):
     def from_pretrained(
         cls,
         source: Any,
-        layers: int | str | Iterable[int] = "all",
-        combine: str | LayerCombination | None = None,
-        num_hidden_layers: int | None = None,
-        hidden_dropout: float | None = None,
-        attention_dropout: float | None = None,
-        pooler: bool = True,
-        dtype: Any = None,
-        trainable: bool = True,
-        return_attention_scores: bool = False,
-        recompute: bool = False,
-        name: str | None = None,
+        *,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        **arguments: Any,
     ) -> "BertEncoder":
         """Makes an encoder with the configuration and the weights of a checkpoint.
 
         Args:
             source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a `TFBertModel` or
                 `TFBertFor...` in memory, whose weights are copied.
-            layers, combine, hidden_dropout, attention_dropout, trainable, return_attention_scores, recompute, dtype,
-                name: as in the constructor.
-            num_hidden_layers: keep only the first layers; nothing above them is read or stored.
-            pooler: False leaves the pooler out. A checkpoint may have none.
             revision: branch, tag or commit of the repository.
             cache_dir: directory to download to, in place of Hugging Face's own cache.
             token: access token for the repository, in place of the environment variable `HF_TOKEN`.
             local_files_only: use only what was downloaded before.
+            **arguments: those of the constructor but `config`. Layers above `num_hidden_layers` are not read, and where
+                the checkpoint has no pooler there is none.
 
         Returns:
             The `BertEncoder`, built.
 
         Raises:
-            FileNotFoundError, NotADirectoryError, PermissionError, OSError: where the files are not to be had.
-            ValueError: where they are not a BERT that this class can run, or their weights do not fit.
+            FileNotFoundError, NotADirectoryError, PermissionError, OSError: if the files cannot be found or downloaded.
+            ValueError: if they are not a BERT that this class can run, or their weights do not fit.
 
         Example:
 
@@ -217,26 +207,15 @@ class BertEncoder(LayerwiseEncoder):
         """
         checkpoint = read_checkpoint(
             source,
-            num_hidden_layers=num_hidden_layers,
-            pooler=pooler,
+            num_hidden_layers=arguments.get("num_hidden_layers"),
+            pooler=arguments.get("pooler", True),
             revision=revision,
             cache_dir=cache_dir,
             token=token,
             local_files_only=local_files_only,
         )
-        encoder = cls(
-            dataclasses.replace(checkpoint.config, initializer_range=0.0),
-            layers=layers,
-            combine=combine,
-            hidden_dropout=hidden_dropout,
-            attention_dropout=attention_dropout,
-            pooler=checkpoint.has_pooler,
-            trainable=trainable,
-            return_attention_scores=return_attention_scores,
-            recompute=recompute,
-            dtype=dtype,
-            name=name,
-        )
+        arguments["pooler"] = checkpoint.has_pooler
+        encoder = cls(dataclasses.replace(checkpoint.config, initializer_range=0.0), **arguments)
         encoder.config = checkpoint.config
         pretrained = {
             # A Keras Embedding calls its weight `embeddings`, below the layer's own name.

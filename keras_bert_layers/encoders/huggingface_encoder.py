@@ -74,6 +74,7 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         tf_model: Any,
         layers: int | str | Iterable[int] = "all",
         combine: str | LayerCombination | None = None,
+        *,
         pooler: bool = True,
         trainable: bool = True,
         return_attention_scores: bool = False,
@@ -116,24 +117,19 @@ class HuggingFaceEncoder(LayerwiseEncoder):
     def from_pretrained(
         cls,
         source: str | os.PathLike[str],
-        layers: int | str | Iterable[int] = "all",
-        combine: str | LayerCombination | None = None,
-        pooler: bool = True,
-        dtype: Any = None,
-        trainable: bool = True,
-        return_attention_scores: bool = False,
-        name: str | None = None,
+        *,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        **arguments: Any,
     ) -> "HuggingFaceEncoder":
         """Loads a checkpoint with transformers' `TFAutoModel` and wraps it.
 
         Args:
             source: a directory in Hugging Face's format or the id of a repository.
-            layers, combine, pooler, dtype, trainable, return_attention_scores, name: as in the constructor.
             revision, cache_dir, token, local_files_only: as in `BertEncoder.from_pretrained`.
+            **arguments: those of the constructor but `tf_model`.
 
         Returns:
             The `HuggingFaceEncoder`.
@@ -166,16 +162,7 @@ class HuggingFaceEncoder(LayerwiseEncoder):
                 "Expected a directory or the id of a Hugging Face repository. "
                 f"Received: source={source!r}, which is no directory and cannot be an id. Check the path."
             ) from error
-        return cls(
-            tf_model,
-            layers=layers,
-            combine=combine,
-            pooler=pooler,
-            trainable=trainable,
-            return_attention_scores=return_attention_scores,
-            dtype=dtype,
-            name=name,
-        )
+        return cls(tf_model, **arguments)
 
     @property
     def pretrained_layers(self) -> list[keras.layers.Layer]:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
+from keras_bert_layers.encoders.accumulator import Accumulator
 from keras_bert_layers.encoders.input_checks import check_ids, check_shapes, out_of_range
 from keras_bert_layers.encoders.padding_removal import compiled_by_xla
 from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
@@ -212,12 +213,12 @@ class LayerwiseEncoder(keras.layers.Layer):
 
         def collect(number: int, states: list[Any]) -> list[Any]:
             # A list and a stack are made of states as they leave the encoder, the others of the cheaper form.
-            if combination is None or combination.mode == "stack":
+            if combination is None or not combination.has_sequence_axis:
                 if number in selected:
                     kept[number] = states
                 return states
             if not accumulators:
-                accumulators.extend(combination.accumulator(len(selected), training) for _ in states)
+                accumulators.extend(Accumulator(combination, len(selected), training) for _ in states)
             for position in (position for position, layer in enumerate(selected) if layer == number):
                 pairs = zip(accumulators, states, strict=True)
                 states = [accumulator.add(position, state) for accumulator, state in pairs]
@@ -379,7 +380,7 @@ class LayerwiseEncoder(keras.layers.Layer):
             encoder_outputs: Any = [mask] * len(self.selected_layers)
         else:
             # Keras takes axis 1 for the sequence; that of a stack is the layer.
-            encoder_outputs = None if self.combination.mode == "stack" else mask
+            encoder_outputs = mask if self.combination.has_sequence_axis else None
         masks = {"encoder_outputs": encoder_outputs, "sequence_output": mask, "mask": None}
         if self.has_pooler:
             masks["pooled_output"] = None

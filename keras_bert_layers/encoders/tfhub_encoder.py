@@ -49,6 +49,7 @@ class TFHubEncoder(LayerwiseEncoder):
         source: Any,
         layers: int | str | Iterable[int] = "all",
         combine: str | LayerCombination | None = None,
+        *,
         pooler: bool = True,
         trainable: bool = True,
         return_attention_scores: bool = False,

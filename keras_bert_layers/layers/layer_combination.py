@@ -1,14 +1,14 @@
-import math
+import functools
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_bert_layers.keras_compatibility import check_saved_dtype, refuse_legacy_tensors
+from keras_bert_layers.layers.combine_modes import MODES, CombineMode, Weighted
 
-COMBINE_MODES = ("stack", "concat", "sum", "mean", "max", "last", "weighted", "attention")
+COMBINE_MODES = tuple(MODES)
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -66,6 +66,7 @@ class LayerCombination(keras.layers.Layer):
     def __init__(
         self,
         mode: str,
+        *,
         layer_norm: bool = False,
         dropout: float = 0.0,
         initial_weights: list[float] | None = None,
@@ -76,54 +77,29 @@ class LayerCombination(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         if mode not in COMBINE_MODES:
             raise ValueError(f"Expected `mode` to be one of {', '.join(COMBINE_MODES)}. Received: mode={mode!r}.")
-        if not isinstance(layer_norm, bool):
-            raise TypeError(f"Expected `layer_norm` to be True or False. Received: layer_norm={layer_norm!r}.")
-        if initial_weights is not None:
-            initial_weights = _floats(initial_weights)
-        defaults = {"layer_norm": False, "dropout": 0.0, "initial_weights": None, "temperature": 1.0}
-        options = {
-            "layer_norm": layer_norm,
-            "dropout": dropout,
-            "initial_weights": initial_weights,
-            "temperature": temperature,
-        }
-        given = [f"{option}={value!r}" for option, value in options.items() if value != defaults[option]]
-        if mode != "weighted" and given:
+        options = Weighted.check_options(layer_norm, dropout, initial_weights, temperature)
+        given = [f"{option}={value!r}" for option, value in options.items() if value != Weighted.options[option]]
+        if given and not MODES[mode].options:
             raise ValueError(
                 f'These options belong to mode "weighted" alone. Received: mode={mode!r}, {", ".join(given)}. '
                 "Leave them out."
             )
-        if not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout < 1:
-            raise ValueError(f"Expected `dropout` to be at least 0 and below 1. Received: dropout={dropout!r}.")
-        if not isinstance(temperature, (int, float, np.number)) or not 0 < temperature < math.inf:
-            raise ValueError(f"Expected `temperature` to be positive. Received: temperature={temperature!r}.")
         self.mode = mode
-        self.layer_norm = layer_norm
-        self.dropout = float(dropout)
-        self.initial_weights = initial_weights
-        self.temperature = float(temperature)
+        self.layer_norm: bool = options["layer_norm"]
+        self.dropout: float = options["dropout"]
+        self.initial_weights: list[float] | None = options["initial_weights"]
+        self.temperature: float = options["temperature"]
         self.supports_masking = True
-        if dropout:
+        if self.dropout:
             self.seed_generator = keras.random.SeedGenerator()
 
+    @property
+    def has_sequence_axis(self) -> bool:
+        """Whether axis 1 of the output is the sequence, as it is in the states; that of `"stack"` is the layer."""
+        return MODES[self.mode].has_sequence_axis
+
     def build(self, input_shape: Any) -> None:
-        shapes = [tuple(shape) for shape in input_shape]
-        if self.mode == "weighted":
-            if self.initial_weights is not None and len(self.initial_weights) != len(shapes):
-                raise ValueError(
-                    f"Expected one initial weight for each of the {len(shapes)} layers. "
-                    f"Received: initial_weights={self.initial_weights!r}."
-                )
-            start = np.ones(len(shapes)) if self.initial_weights is None else np.array(self.initial_weights)
-            start = self.temperature * np.log(start / start.sum())
-            self.w = self.add_weight(
-                name="w",
-                shape=(len(shapes),),
-                initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype=dtype),
-            )
-            self.gamma = self.add_weight(name="gamma", shape=(), initializer="ones")
-        elif self.mode == "attention":
-            self.query = self.add_weight(name="query", shape=(shapes[0][-1],), initializer="zeros")
+        MODES[self.mode].build(self, [tuple(shape) for shape in input_shape])
 
     def build_from_config(self, config: Any) -> None:
         shapes = config.get("input_shape") if isinstance(config, dict) else None
@@ -160,35 +136,23 @@ class LayerCombination(keras.layers.Layer):
 
     def check_count(self, count: int) -> None:
         """Refuses another number of layers than the layer was built for."""
-        if self.mode == "weighted" and count != self.w.shape[0]:
-            raise ValueError(
-                f"This LayerCombination has a weight for each of {self.w.shape[0]} layers. "
-                f"Received: {count} layers. Make another LayerCombination for them."
-            )
+        MODES[self.mode].check_count(self, count)
+
+    def start(self, count: int, training: bool = False) -> CombineMode:
+        """Returns what combines `count` states in one call, for those who have the states one by one; when built."""
+        return MODES[self.mode](self, count, training)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        accumulator = self.accumulator(len(inputs), training)
-        for position, state in enumerate(inputs):
-            accumulator.add(position, state)
-        return accumulator.result()
-
-    def accumulator(self, count: int, training: bool = False) -> "Accumulator":
-        """Returns what takes the `count` states one by one, so that they need not all be held; for a built layer."""
-        return Accumulator(self, count, training)
-
-    def _mixing_weights(self, count: int, training: bool) -> list[Any]:
-        w = ops.cast(self.w, "float32") / self.temperature
-        if training and self.dropout:
-            kept = keras.random.uniform(w.shape, seed=self.seed_generator) >= self.dropout
-            # Finite, so that a draw that drops every layer gives equal weights in place of NaN.
-            w = ops.where(kept, w, -1e20)
-        # TensorFlow's softmax, for that of Keras warns of a single layer.
-        return ops.unstack(tf.nn.softmax(w) * ops.cast(self.gamma, "float32"), num=count)
+        mode = self.start(len(inputs), training)
+        terms: Any = [mode.term(position, ops.cast(state, "float32")) for position, state in enumerate(inputs)]
+        if mode.reduce is not None:
+            terms = functools.reduce(mode.reduce, terms)
+        return ops.cast(mode.finish(terms), self.compute_dtype)
 
     @property
     def layer_weights(self) -> np.ndarray:
         """The K weights of mode `"weighted"`, `[K]` float32 that sum to 1: `softmax(w / temperature)`."""
-        if self.mode != "weighted" or not self.built:
+        if not hasattr(self, "w"):
             raise AttributeError(
                 'Only a LayerCombination("weighted") that was built has `layer_weights`. '
                 f"Received: mode={self.mode!r}, built={self.built}."
@@ -198,17 +162,12 @@ class LayerCombination(keras.layers.Layer):
         return w / w.sum()
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        if self.mode == "stack":
+        if not self.has_sequence_axis:
             return None
         return next((mask for mask in previous_mask or () if mask is not None), None)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        batch, *middle, hidden = input_shape[0]
-        if self.mode == "stack":
-            return (batch, len(input_shape), *middle, hidden)
-        if self.mode == "concat":
-            return (batch, *middle, len(input_shape) * hidden)
-        return (batch, *middle, hidden)
+        return MODES[self.mode].output_shape(input_shape)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LayerCombination":
@@ -224,75 +183,3 @@ class LayerCombination(keras.layers.Layer):
             "initial_weights": self.initial_weights,
             "temperature": self.temperature,
         }
-
-
-class Accumulator:
-    """Combines states as they come. `"stack"`, `"concat"` and `"attention"` need all of them, the other modes one."""
-
-    def __init__(self, combination: LayerCombination, count: int, training: bool):
-        self._combination = combination
-        self._states: list[Any] = [None] * count
-        self._weights = combination._mixing_weights(count, training) if combination.mode == "weighted" else None
-        self._output: Any = None
-
-    def add(self, position: int, state: Any) -> Any:
-        """Takes the state of the layer at `position` in the list of layers; each position once, in any order.
-
-        Returns:
-            `state`, for the next layer.
-        """
-        given, state = state, ops.cast(state, "float32")
-        mode, last = self._combination.mode, len(self._states) - 1
-        if mode in ("stack", "concat", "attention"):
-            self._states[position] = state
-        elif mode == "last":
-            self._output = state if position == last else self._output
-        else:
-            self._accumulate(position, state)
-            # The next layer waits: an executor that has enough to do puts the sums off, and holds all the states.
-            with tf.control_dependencies([self._output]):
-                return tf.identity(given)
-        return given
-
-    def _accumulate(self, position: int, state: Any) -> None:
-        if self._combination.mode == "max":
-            self._output = state if self._output is None else ops.maximum(self._output, state)
-        else:
-            if self._weights is not None:
-                if self._combination.layer_norm:
-                    mean, variance = ops.moments(state, axes=[-1], keepdims=True)
-                    state = (state - mean) * ops.rsqrt(variance + 1e-12)
-                state = self._weights[position] * state
-            # Subtracted: of additions the graph optimiser makes one that holds all the states until the last has come.
-            self._output = -state if self._output is None else self._output - state
-
-    def result(self) -> Any:
-        """Returns the combined states, in the compute dtype of the combination."""
-        mode, states = self._combination.mode, self._states
-        if mode == "attention":
-            stacked = ops.stack(states, axis=-2)
-            query = ops.cast(self._combination.query, "float32")
-            scores = ops.matmul(stacked, query) / math.sqrt(stacked.shape[-1])
-            output = ops.squeeze(ops.matmul(ops.expand_dims(tf.nn.softmax(scores), -2), stacked), -2)
-        elif mode == "stack":
-            output = ops.stack(states, axis=1)
-        elif mode == "concat":
-            output = ops.concatenate(states, axis=-1)
-        elif mode in ("max", "last"):
-            output = self._output
-        else:
-            output = -self._output / len(states) if mode == "mean" else -self._output
-        return ops.cast(output, self._combination.compute_dtype)
-
-
-def _floats(weights: Any) -> list[float]:
-    try:
-        values = [] if isinstance(weights, str) else [float(weight) for weight in weights]
-    except (TypeError, ValueError):
-        values = []
-    if not values or not all(0 < value < math.inf for value in values):
-        raise ValueError(
-            "Expected `initial_weights` to be positive numbers, one for each layer. "
-            f"Received: initial_weights={weights!r}. To leave a layer out, do not select it."
-        )
-    return values

@@ -36,7 +36,7 @@ def export_saved_model(
     directory: str | os.PathLike[str],
     preprocessor: TextPreprocessor | keras.Model | None = None,
     overwrite: bool = False,
-    inputs: str = "text",
+    inputs: str | None = None,
     signatures: Iterable[str] | Mapping[str, str | keras.Model] = (),
     target: str = "cpu",
     dtype: str | None = None,
@@ -85,7 +85,7 @@ def export_saved_model(
             model of it. Either family of key names will do.
         overwrite: whether to replace an export of this function that stands there. Anything else is kept.
         inputs: what the preprocessor is to take: `"text"`, `"pair"` or `"words"` (of texts that are split into words
-            already). A functional model says so by its own inputs.
+            already); None is its own `export_inputs`. A functional model says so by its own inputs.
         signatures: names of the table; or a dict from the name of each signature to a functional model, which takes and
             gives what its own inputs and outputs say, or to a name of the table. `serving_default` is there in any case.
         target: `"cpu"`; or `"gpu"`, where strings stay on the host and the rest is compiled by XLA for each length and
@@ -123,7 +123,7 @@ def export_saved_model(
     if warmup:
         # To fail now, not after minutes.
         prediction_log_class()
-    if preprocessor is None and inputs != "text":
+    if preprocessor is None and inputs is not None:
         raise ValueError(
             f"`inputs` says what `preprocessor` takes. Received: inputs={inputs!r} without a preprocessor. A model on "
             "texts says it by its own keras.Input tensors."

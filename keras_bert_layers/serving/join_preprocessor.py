@@ -9,7 +9,9 @@ from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES
 INPUTS = ("text", "pair", "words")
 
 
-def join_preprocessor(preprocessor: TextPreprocessor | keras.Model, model: keras.Model, inputs: str) -> keras.Model:
+def join_preprocessor(
+    preprocessor: TextPreprocessor | keras.Model, model: keras.Model, inputs: str | None
+) -> keras.Model:
     """Puts a preprocessor before a model on ids; inputs of the model that it does not make stay inputs.
 
     Args:
@@ -23,9 +25,10 @@ def join_preprocessor(preprocessor: TextPreprocessor | keras.Model, model: keras
         ValueError: if the two do not fit.
     """
     texts: Any
-    if inputs not in INPUTS:
+    if inputs not in (None, *INPUTS):
         raise ValueError(f"Expected `inputs` to be one of {', '.join(INPUTS)}. Received: inputs={inputs!r}.")
     if isinstance(preprocessor, TextPreprocessor):
+        inputs = preprocessor.export_inputs if inputs is None else inputs
         names = ["text_a", "text_b"] if inputs == "pair" else ["text"]
         shape = (None,) if inputs == "words" else ()
         texts = [keras.Input(shape=shape, dtype="string", name=name) for name in names]
@@ -33,7 +36,7 @@ def join_preprocessor(preprocessor: TextPreprocessor | keras.Model, model: keras
     else:
         check_functional("preprocessor", preprocessor)
         texts, made = preprocessor.inputs, preprocessor.output
-        if inputs != "text" or not isinstance(made, dict):
+        if inputs is not None or not isinstance(made, dict):
             raise ValueError(
                 "Expected `preprocessor` to be a BertPreprocessor, or a functional model that gives its dict and says "
                 f"by its own keras.Input tensors what it takes. Received: preprocessor of class "

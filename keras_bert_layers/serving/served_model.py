@@ -37,7 +37,7 @@ class ServedModel:
     """
 
     def __init__(
-        self, model: keras.Model, preprocessor: TextPreprocessor | keras.Model | None = None, inputs: str = "text"
+        self, model: keras.Model, preprocessor: TextPreprocessor | keras.Model | None = None, inputs: str | None = None
     ):
         output_names = _output_names(model)
         if preprocessor is not None:

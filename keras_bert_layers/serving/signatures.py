@@ -164,7 +164,7 @@ def _token_states(served: ServedModel, given: Tensors) -> tuple[tf.Tensor, tf.Te
     combination = step.operation.combination
     if isinstance(states, (list, tuple)):
         states = states[0] if len(states) == 1 else tf.add_n(list(states)) / len(states)
-    elif combination is not None and combination.mode == "stack":
+    elif combination is not None and not combination.has_sequence_axis:
         states = tf.reduce_mean(states, axis=1)
     if len(states.shape) != 3:
         raise ValueError(

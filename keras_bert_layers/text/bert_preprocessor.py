@@ -51,6 +51,8 @@ class BertPreprocessor(TextPreprocessor):
         long_documents: whether `sequence_length` may be longer than the checkpoint's positions, for `WindowedEncoder`.
         added_tokens, special_tokens: as in `BertTokenizer`: what is looked for in the text before it is split, such as
             markers of entities, and other names of the special tokens.
+        export_inputs: what an export takes: `"text"`, `"pair"`, or `"words"` of texts that are split into words. A call
+            takes all of them.
         **kwargs: `name` of `keras.layers.Layer`.
 
     Call arguments:
@@ -79,11 +81,12 @@ class BertPreprocessor(TextPreprocessor):
     [[0, 0, 0, 1, 1, 0]]
     """
 
-    ranks = (1, 2)
+    takes_words = True
 
     def __init__(
         self,
         vocabulary: str | os.PathLike[str] | Sequence[str],
+        *,
         lowercase: bool = True,
         strip_accents: bool | None = None,
         tokenize_chinese_chars: bool = True,
@@ -99,19 +102,19 @@ class BertPreprocessor(TextPreprocessor):
         long_documents: bool = False,
         added_tokens: Iterable[str | Mapping[str, Any]] | None = None,
         special_tokens: Mapping[str, str] | None = None,
+        export_inputs: str = "text",
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(sequence_length=sequence_length, export_inputs=export_inputs, **kwargs)
         self.tokenizer = BertTokenizer(
             vocabulary,
-            lowercase,
-            strip_accents,
-            tokenize_chinese_chars,
-            special_tokens_in_text,
-            added_tokens,
-            special_tokens,
+            lowercase=lowercase,
+            strip_accents=strip_accents,
+            tokenize_chinese_chars=tokenize_chinese_chars,
+            special_tokens_in_text=special_tokens_in_text,
+            added_tokens=added_tokens,
+            special_tokens=special_tokens,
         )
-        self.sequence_length = check_sequence_length(sequence_length)
         if truncation not in TRUNCATIONS:
             raise ValueError(
                 f"Expected `truncation` to be one of {', '.join(TRUNCATIONS)}. Received: truncation={truncation!r}."
@@ -172,13 +175,13 @@ class BertPreprocessor(TextPreprocessor):
     def from_pretrained(
         cls,
         source: Any,
-        sequence_length: int = 128,
         *,
+        sequence_length: int = 128,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
-        **kwargs: Any,
+        **arguments: Any,
     ) -> "BertPreprocessor":
         """Makes a preprocessor with the tokenizer of a checkpoint.
 
@@ -188,8 +191,8 @@ class BertPreprocessor(TextPreprocessor):
             sequence_length: the longest row, from 3 to the checkpoint's number of positions (beyond it with
                 `long_documents=True`).
             revision, cache_dir, token, local_files_only: as in `BertEncoder.from_pretrained`.
-            **kwargs: the other arguments of the constructor, but those that the checkpoint's tokenizer sets. Of these
-                `added_tokens` may be given, which takes the place of those that the checkpoint lists.
+            **arguments: the other arguments of the constructor, but those that the checkpoint's tokenizer sets. Of
+                these `added_tokens` may be given, which takes the place of those that the checkpoint lists.
 
         Returns:
             The `BertPreprocessor`.
@@ -210,11 +213,11 @@ class BertPreprocessor(TextPreprocessor):
             "token": token,
             "local_files_only": local_files_only,
         }
-        long_documents = kwargs.get("long_documents", False)
+        long_documents = arguments.get("long_documents", False)
         check_sequence_length(sequence_length, None if long_documents else _number_of_positions(source, download))
         tokenizer_settings = read_tokenizer_settings(source, **download)
-        replace_added_tokens(tokenizer_settings, kwargs.pop("added_tokens", None))
-        return cls(**tokenizer_settings, sequence_length=sequence_length, **kwargs)
+        replace_added_tokens(tokenizer_settings, arguments.pop("added_tokens", None))
+        return cls(**tokenizer_settings, sequence_length=sequence_length, **arguments)
 
     def call(self, inputs: Any) -> dict[str, Any]:
         texts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
@@ -298,13 +301,13 @@ class BertPreprocessor(TextPreprocessor):
             outputs["offsets"] = KerasTensor((*shape, 2), "int32")
         return outputs
 
-    def export(self, directory: str | os.PathLike[str], overwrite: bool = False, inputs: str = "text") -> None:
+    def export(self, directory: str | os.PathLike[str], overwrite: bool = False, inputs: str | None = None) -> None:
         """Writes the preprocessor as a SavedModel of its own, which needs no vocabulary file.
 
         It keeps TF Hub's contract for text preprocessors and so works with any TF Hub BERT encoder. Loaded with
         `tf.saved_model.load` (after `import tensorflow_text`, which brings its operations) it has
 
-        - the call on a string tensor `[batch]`, or with `inputs="pair"` on a tuple of two: ids as here;
+        - the call on a string tensor `[batch]`, or for pairs on a tuple of two: ids as here;
         - `tokenize(texts)`: ids, ragged int32 `[batch, (words), (word pieces)]`;
         - `tokenize.get_special_tokens_dict()`: `vocab_size` and the ids of the special tokens;
         - `tokenize_with_offsets(texts)`: the ids and, in bytes of the text, their starts and ends (int64);
@@ -315,7 +318,7 @@ class BertPreprocessor(TextPreprocessor):
         Args:
             directory: where to write.
             overwrite: whether to replace what an earlier call wrote there. Anything else is kept.
-            inputs: `"text"` or `"pair"`.
+            inputs: `"text"` or `"pair"`; None is `export_inputs` of the constructor.
 
         Raises:
             FileExistsError: if `directory` exists and `overwrite` is false, or it is not of an earlier call.
@@ -328,6 +331,7 @@ class BertPreprocessor(TextPreprocessor):
         tf.saved_model.load("preprocessor")(tf.constant(["a text"]))
         ```
         """
+        inputs = self.export_inputs if inputs is None else inputs
         if inputs not in ("text", "pair"):
             raise ValueError(
                 f"Expected `inputs` to be text or pair. Received: inputs={inputs!r}. Words go through "
@@ -344,7 +348,6 @@ class BertPreprocessor(TextPreprocessor):
         return {
             **super().get_config(),
             **self.tokenizer.get_config(),
-            "sequence_length": self.sequence_length,
             "truncation": self.truncation,
             "padding": self.padding,
             "pad_to_multiple_of": self.pad_to_multiple_of,

@@ -86,6 +86,7 @@ class BertTokenizer:
     def __init__(
         self,
         vocabulary: str | os.PathLike | Sequence[str],
+        *,
         lowercase: bool = True,
         strip_accents: bool | None = None,
         tokenize_chinese_chars: bool = True,

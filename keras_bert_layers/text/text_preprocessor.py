@@ -17,17 +17,27 @@ TYPES_OF_CHECKPOINTS = 2
 class TextPreprocessor(keras.layers.Layer):
     """What the preprocessors share: they take texts in any form and stay on the host, outside XLA.
 
-    A subclass sets `sequence_length` and says which ids the segments get (`call`).
+    A subclass says which ids the segments get (`call`), and whether it takes texts that are split into words.
+
+    Args:
+        sequence_length: the longest row, at least 3.
+        export_inputs: what an export takes: `"text"`, `"pair"` or `"words"`. A call takes all of them.
+        **kwargs: `name` of `keras.layers.Layer`.
     """
 
-    sequence_length: int
-    # 2: texts that are split into words.
-    ranks: tuple[int, ...] = (1,)
+    takes_words = False
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, *, sequence_length: int, export_inputs: str, **kwargs: Any):
         super().__init__(**kwargs)
         # String operations have no XLA kernels.
         self.supports_jit = False
+        self.sequence_length = check_sequence_length(sequence_length)
+        forms = ("text", "pair", "words") if self.takes_words else ("text", "pair")
+        if export_inputs not in forms:
+            raise ValueError(
+                f"Expected `export_inputs` to be one of {', '.join(forms)}. Received: export_inputs={export_inputs!r}."
+            )
+        self.export_inputs = export_inputs
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_legacy_tensors(self, inputs)
@@ -85,8 +95,8 @@ class TextPreprocessor(keras.layers.Layer):
                 f"{owner} expects strings. Received: {name}.dtype={texts.dtype}. "
                 "In a functional model: keras.Input(shape=(), dtype='string')."
             )
-        if len(texts.shape) not in self.ranks:
-            words = " or of words [batch, words]" if 2 in self.ranks else ""
+        if len(texts.shape) not in ((1, 2) if self.takes_words else (1,)):
+            words = " or of words [batch, words]" if self.takes_words else ""
             raise ValueError(
                 f"{owner} expects a batch of texts [batch]{words}. "
                 f"Received: {name}.shape={tuple(texts.shape)}. "
@@ -100,7 +110,7 @@ class TextPreprocessor(keras.layers.Layer):
             return tf.constant(texts.astype(object), dtype="string")
         kinds = [type(text) if isinstance(text, (list, tuple)) else str for text in texts]
         if tuple in kinds:
-            words = f", and {split}" if 2 in self.ranks else ""
+            words = f", and {split}" if self.takes_words else ""
             raise ValueError(
                 f"{owner} expects pairs as a tuple of two lists, ([first texts], [second texts]){words}. "
                 f"Received: the tuple {name}[{kinds.index(tuple)}] in a list. "
@@ -108,9 +118,9 @@ class TextPreprocessor(keras.layers.Layer):
             )
         if list not in kinds:
             return tf.constant(np.asarray(texts, dtype=object), dtype="string")
-        if str in kinds or 2 not in self.ranks:
+        if str in kinds or not self.takes_words:
             raise ValueError(
-                f"{owner} expects texts as a list of str{f', or {split}' if 2 in self.ranks else ''}. Received: the "
+                f"{owner} expects texts as a list of str{f', or {split}' if self.takes_words else ''}. Received: the "
                 f"list {name}[{kinds.index(list)}]{f' and the str {name}[{kinds.index(str)}]' if str in kinds else ''}."
             )
         for number, words in enumerate(texts):
@@ -119,6 +129,13 @@ class TextPreprocessor(keras.layers.Layer):
                     f"{owner} expects {split} of str. Received: {name}[{number}] with a list of its own in it."
                 )
         return tf.ragged.constant(texts, dtype="string", ragged_rank=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "sequence_length": self.sequence_length,
+            "export_inputs": self.export_inputs,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TextPreprocessor":

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
-from keras_bert_layers.text.text_preprocessor import TextPreprocessor, check_sequence_length
+from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 
@@ -21,6 +21,7 @@ class TFHubPreprocessor(TextPreprocessor):
     Args:
         source: a directory, a URL handle, or what `tf.saved_model.load` returned.
         sequence_length: length of the rows, at least 3.
+        export_inputs: what an export takes, `"text"` or `"pair"`.
         **kwargs: `name` of `keras.layers.Layer`.
 
     Call arguments:
@@ -40,9 +41,8 @@ class TFHubPreprocessor(TextPreprocessor):
     ```
     """
 
-    def __init__(self, source: Any, sequence_length: int = 128, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.sequence_length = check_sequence_length(sequence_length)
+    def __init__(self, source: Any, *, sequence_length: int = 128, export_inputs: str = "text", **kwargs: Any):
+        super().__init__(sequence_length=sequence_length, export_inputs=export_inputs, **kwargs)
         saved_model = source if isinstance(source, TFHubSavedModel) else TFHubSavedModel(source)
         missing = [name for name in ("tokenize", "bert_pack_inputs") if not hasattr(saved_model.loaded, name)]
         if missing:
@@ -63,11 +63,7 @@ class TFHubPreprocessor(TextPreprocessor):
             return {name: tf.ensure_shape(outputs[name], (None, self.sequence_length)) for name in TFHUB_NAMES}
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "source": self.saved_model.get_config(),
-            "sequence_length": self.sequence_length,
-        }
+        return {**super().get_config(), "source": self.saved_model.get_config()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TFHubPreprocessor":

@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import pathlib
 import sys
 
@@ -28,11 +29,12 @@ def test_names_and_shapes_are_the_expected_ones(directory):
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_fewer_layers_and_no_pooler(directory, layers, pooler):
     checkpoint = read_checkpoint(directory, num_hidden_layers=layers, pooler=pooler)
-    assert checkpoint.config.num_hidden_layers == layers
+    assert checkpoint.config.num_hidden_layers == 3
     # The pooler was trained on the last layer and is read with it alone.
     has_pooler = pooler and layers == 3
     assert checkpoint.has_pooler is has_pooler
-    assert list(checkpoint.weights) == list(expected_shapes(checkpoint.config, has_pooler))
+    kept = dataclasses.replace(checkpoint.config, num_hidden_layers=layers)
+    assert list(checkpoint.weights) == list(expected_shapes(kept, has_pooler))
 
 
 @pytest.mark.parametrize("layers", [0, -1, 4, 1.0, True, "1"])

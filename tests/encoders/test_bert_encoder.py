@@ -245,6 +245,9 @@ class TestNumberOfLayers:
         assert "pooled_output" not in outputs
         assert not any("layer_3" in weight.path or "pooler" in weight.path for weight in first.weights)
         assert len(first.weights) == 5 + 2 * 16
+        # The configuration stays the checkpoint's.
+        assert (first.config, first.num_hidden_layers) == (encoder.config, 2)
+        assert BertEncoder.from_config(first.get_config()).num_layers == 2
 
     def test_all_of_them_keeps_the_pooler(self, tf_model):
         assert BertEncoder.from_pretrained(tf_model, num_hidden_layers=3).has_pooler
@@ -337,6 +340,14 @@ class TestConstruction:
         assert read.config.initializer_range == tf_model.config.initializer_range > 0
         fresh = BertEncoder.from_config(read.get_config())
         assert np.any(fresh.transformer_layers[0].attention.query.kernel)
+
+    def test_options_have_names(self, tf_model):
+        with pytest.raises(TypeError, match="positional"):
+            BertEncoder(BertConfig(**SIZES), "all", "mean", 2)
+        with pytest.raises(TypeError, match="positional"):
+            BertEncoder.from_pretrained(tf_model, "all")
+        with pytest.raises(TypeError, match="unexpected keyword argument 'layer'"):
+            BertEncoder.from_pretrained(tf_model, layer="all")
 
     def test_a_dict_for_a_configuration(self):
         assert BertEncoder(dict(SIZES)).config == BertConfig(**SIZES)

@@ -109,7 +109,7 @@ def heads(ids, repeat_first_segment):
 
 
 def token_axis_last_but_one(name, encoder):
-    return name == "encoder_outputs" and encoder.combination is not None and encoder.combination.mode == "stack"
+    return name == "encoder_outputs" and encoder.combination is not None and not encoder.combination.has_sequence_axis
 
 
 def run_alone(encoder, ids, repeat_first_segment=False, **windows):

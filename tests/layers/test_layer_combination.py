@@ -10,7 +10,14 @@ import tensorflow as tf
 from keras_bert_layers import LayerCombination
 from keras_bert_layers.layers.layer_combination import COMBINE_MODES
 
-from ..layer_test_case import LayerCase, run_config_test, run_layer_test, run_precision_test, run_saving_test
+from ..layer_test_case import (
+    LayerCase,
+    run_config_test,
+    run_layer_test,
+    run_precision_test,
+    run_saving_test,
+    run_xla_test,
+)
 
 BATCH, SEQUENCE, HIDDEN, K = 3, 5, 8, 4
 WEIGHTS = [3.0, 1.0, 0.5, 2.0]
@@ -53,6 +60,7 @@ def attention(states, query):
     return (weights[..., np.newaxis] * stacked).sum(axis=-2)
 
 
+# A row for each mode, as it starts: with equal weights and a query of zeros.
 IN_NUMPY = {
     "stack": functools.partial(np.stack, axis=1),
     "concat": functools.partial(np.concatenate, axis=-1),
@@ -60,11 +68,15 @@ IN_NUMPY = {
     "mean": functools.partial(np.mean, axis=0),
     "max": functools.partial(np.max, axis=0),
     "last": lambda states: states[-1],
-    # As they start: equal weights and a query of zeros.
     "weighted": functools.partial(np.mean, axis=0),
     "attention": functools.partial(np.mean, axis=0),
 }
 NUM_WEIGHTS = {"weighted": 2, "attention": 1}
+SHAPES = [(BATCH, SEQUENCE, HIDDEN), (BATCH, HIDDEN), (BATCH, 2, SEQUENCE, HIDDEN)]
+
+
+def has_sequence_axis(mode):
+    return IN_NUMPY[mode](make_states()).shape[:2] == (BATCH, SEQUENCE)
 
 
 def case(mode, states=None, **options):
@@ -80,7 +92,7 @@ def set_weights(layer, count=K, seed=3):
 
 
 class TestModes:
-    @pytest.mark.parametrize("shape", [(BATCH, SEQUENCE, HIDDEN), (BATCH, HIDDEN), (BATCH, 2, SEQUENCE, HIDDEN)])
+    @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize("mode", COMBINE_MODES)
     def test_as_numpy(self, mode, shape):
         states = make_states(shape)
@@ -89,19 +101,33 @@ class TestModes:
             expected=IN_NUMPY[mode](states).astype("float32"),
             num_weights=NUM_WEIGHTS.get(mode, 0),
             num_trainable_weights=NUM_WEIGHTS.get(mode, 0),
+            xla=False,
         )
+
+    def test_under_xla(self):
+        run_xla_test([case(mode, make_states(shape)) for mode in COMBINE_MODES for shape in SHAPES])
 
     @pytest.mark.filterwarnings("error:.*softmax")
     @pytest.mark.parametrize("mode", COMBINE_MODES)
     def test_one_layer(self, mode):
         states = make_states(count=1)
-        expected = states[0][:, np.newaxis] if mode == "stack" else states[0]
-        np.testing.assert_allclose(LayerCombination(mode)(states), expected, atol=1e-6)
+        np.testing.assert_allclose(LayerCombination(mode)(states), IN_NUMPY[mode](states), atol=1e-6)
 
     @pytest.mark.parametrize("mode", COMBINE_MODES)
     def test_a_tuple_is_a_list(self, mode):
         layer = LayerCombination(mode)
         np.testing.assert_array_equal(layer(tuple(make_states())), layer(make_states()))
+
+    @pytest.mark.parametrize("mode", ["sum", "mean", "weighted"])
+    def test_a_sum_is_made_of_additions_that_wait_for_nothing(self, mode):
+        """What an encoder does so that its executor drops the states early is not for a user's own list."""
+        layer, states = LayerCombination(mode), make_states()
+        layer(states)
+        operations = tf.function(lambda: layer(states)).get_concrete_function().graph.get_operations()
+        additions = [operation for operation in operations if operation.type == "AddV2"]
+        assert len(additions) == K - 1
+        assert not any(addition.control_inputs for addition in additions)
+        assert not {"Sub", "Neg"} & {operation.type for operation in operations}
 
     def test_attention_with_a_query(self):
         states = make_states()
@@ -125,7 +151,7 @@ class TestModes:
             state[1:] *= 1000.0
             state[0, 1:] -= 77.0
         changed = np.asarray(layer(others))
-        token = (0, slice(None), 0) if mode == "stack" else (0, 0)
+        token = (0, 0) if has_sequence_axis(mode) else (0, slice(None), 0)
         np.testing.assert_array_equal(changed[token], output[token])
         alone = np.asarray(layer([state[:1, :1] for state in states]))
         np.testing.assert_allclose(alone[token], output[token], atol=1e-6)
@@ -299,7 +325,8 @@ class TestMasks:
         output = layer([embedding(ids), embedding(ids)])
         inputs = keras.Input((None,), dtype="int32")
         symbolic = layer([embedding(inputs), embedding(inputs)])
-        if mode == "stack":
+        assert layer.has_sequence_axis == has_sequence_axis(mode)
+        if not layer.has_sequence_axis:
             assert getattr(output, "_keras_mask", None) is None
             assert getattr(symbolic, "_keras_mask", None) is None
         else:
@@ -336,8 +363,9 @@ class TestAlone:
     @pytest.mark.parametrize("mode", COMBINE_MODES)
     def test_unknown_sizes_of_symbolic_inputs(self, mode):
         inputs = [keras.Input((None, HIDDEN)) for _ in range(2)]
-        expected = {"stack": (None, 2, None, HIDDEN), "concat": (None, None, 2 * HIDDEN)}
-        assert LayerCombination(mode)(inputs).shape == expected.get(mode, (None, None, HIDDEN))
+        unknown = {BATCH: None, SEQUENCE: None}
+        expected = tuple(unknown.get(size, size) for size in IN_NUMPY[mode](make_states(count=2)).shape)
+        assert LayerCombination(mode)(inputs).shape == expected
 
     def test_integers_are_taken(self):
         output = LayerCombination("mean")([np.array([[1, 2]]), np.array([[2, 4]])])
@@ -391,6 +419,10 @@ class TestSaving:
 
 
 class TestErrors:
+    def test_options_are_given_by_name(self):
+        with pytest.raises(TypeError, match="positional argument"):
+            LayerCombination("weighted", True)
+
     @pytest.mark.parametrize("mode", ["weighted", "mean"])
     @pytest.mark.parametrize("value", ["no", 1, None])
     def test_layer_norm_is_a_flag(self, value, mode):

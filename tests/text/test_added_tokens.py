@@ -39,7 +39,7 @@ def pair(parity, vocabulary_file):
         for token in tokens:
             # Called special, it would not be found: `split_special_tokens` is for all special tokens.
             reference.add_tokens([token if isinstance(token, str) else tokenizers.AddedToken(**token)])
-        return BertTokenizer(vocabulary_file, lowercase, added_tokens=tokens, **settings), reference
+        return BertTokenizer(vocabulary_file, lowercase=lowercase, added_tokens=tokens, **settings), reference
 
     return make
 

@@ -133,6 +133,7 @@ def test_get_config_holds_every_argument(vocabulary):
         "long_documents": True,
         "added_tokens": [AddedToken("[E]", lstrip=True, special=True).__dict__],
         "special_tokens": {"mask_token": "film"},
+        "export_inputs": "words",
     }
     assert set(arguments) == set(inspect.signature(kbl.BertPreprocessor).parameters) - {"kwargs"}
     preprocessor = kbl.BertPreprocessor(**arguments, name="ids")
@@ -173,6 +174,26 @@ def test_export_runs_without_python(
     preprocessor.export(moved, overwrite=True, inputs="pair")
     ids = saved_model_runner.run(moved, {"text_a": TEXTS, "text_b": TEXTS[::-1]})
     np.testing.assert_array_equal(ids["input_word_ids"], reference(TEXTS, TEXTS[::-1])["input_word_ids"])
+
+
+@pytest.mark.parametrize(
+    ("form", "ranks"), [("text", {"text": 1}), ("pair", {"text_a": 1, "text_b": 1}), ("words", {"text": 2})]
+)
+def test_what_an_export_takes_is_said_once_and_kept(vocabulary, form, ranks, tmp_path):
+    made = kbl.BertPreprocessor(vocabulary, sequence_length=16, export_inputs=form)
+    # Whatever it was called on before.
+    for texts in ("a film", ("a film", "why?"), [["a", "film"]]):
+        assert made(texts)["input_word_ids"].shape == (1, 16)
+    preprocessor = kbl.BertPreprocessor.from_config(made.get_config())
+    ids = {name: keras.Input((None,), dtype="int32", name=name) for name in NAMES}
+    model = keras.Model(ids, keras.layers.Embedding(len(vocabulary), 2, name="vectors")(ids[NAMES[0]]))
+    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, warmup=False, check=False)
+    _, inputs = tf.saved_model.load(tmp_path / "1").signatures["serving_default"].structured_input_signature
+    assert {name: spec.shape.rank for name, spec in inputs.items()} == ranks
+    if form != "words":
+        preprocessor.export(tmp_path / "alone")
+        _, inputs = tf.saved_model.load(tmp_path / "alone").signatures["serving_default"].structured_input_signature
+        assert {name: spec.shape.rank for name, spec in inputs.items()} == ranks
 
 
 def test_from_pretrained_reads_the_checkpoints_own_tokenizer(minilm_directory):

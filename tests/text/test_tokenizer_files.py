@@ -86,7 +86,7 @@ def test_added_tokens_come_from_whichever_file_has_them(directory, kept):
     assert tokenizer.vocabulary == [*SMALL_VOCABULARY, "[E11]", "[E12]", "cool-token"]
     assert {token["content"] for token in tokenizer.added_tokens} == {"[E11]", "[E12]", "cool-token"}
     # A list takes their place, and the ids stay.
-    none = kbl.BertPreprocessor.from_pretrained(directory, 16, added_tokens=[])
+    none = kbl.BertPreprocessor.from_pretrained(directory, sequence_length=16, added_tokens=[])
     assert none.tokenizer.vocabulary == tokenizer.vocabulary
     assert tokenizer.token_to_id("[E11]") not in none("[E11]")["input_word_ids"].numpy()
 
@@ -97,7 +97,9 @@ def test_markers_in_place_of_unused_tokens(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
     write_json(tmp_path / "tokenizer_config.json", {"do_lower_case": True})
     assert assert_as_transformers(tmp_path).added_tokens == []
-    preprocessor = kbl.BertPreprocessor.from_pretrained(tmp_path, 8, added_tokens=["[E11]", "cool-token"])
+    preprocessor = kbl.BertPreprocessor.from_pretrained(
+        tmp_path, sequence_length=8, added_tokens=["[E11]", "cool-token"]
+    )
     ids = preprocessor("[E11]Cool-Token")["input_word_ids"].numpy().tolist()
     assert ids == [[2, len(tokens) - 2, len(tokens) - 1, 3, 0, 0, 0, 0]]
     # The file says it as well.
@@ -119,7 +121,8 @@ def test_other_names_of_special_tokens(tmp_path):
         if name != "all":
             (tmp_path / name).unlink()
         reference = transformers.BertTokenizerFast.from_pretrained(tmp_path, split_special_tokens=True)
-        ids = kbl.BertPreprocessor.from_pretrained(tmp_path, 16)(["hello ß</s>", "[CLS] é"])["input_word_ids"]
+        preprocessor = kbl.BertPreprocessor.from_pretrained(tmp_path, sequence_length=16)
+        ids = preprocessor(["hello ß</s>", "[CLS] é"])["input_word_ids"]
         expected = reference(["hello ß</s>", "[CLS] é"], padding="max_length", max_length=16)["input_ids"]
         # Without tokenizer_config.json the vocabulary says that it is cased.
         assert ids.numpy().tolist() == expected or name != "all"
