@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
-from keras_bert_layers.keras_compatibility import operation_of
+from keras_bert_layers.keras_compatibility import functional_model, operation_of
 from keras_bert_layers.serving.join_preprocessor import join_preprocessor
 from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps, steps_to
 from keras_bert_layers.serving.pruned_function import PrunedFunction, Tensors
@@ -39,6 +39,7 @@ class ServedModel:
     def __init__(
         self, model: keras.Model, preprocessor: TextPreprocessor | keras.Model | None = None, inputs: str | None = None
     ):
+        model = functional_model(model) or model
         output_names = _output_names(model)
         if preprocessor is not None:
             model = join_preprocessor(preprocessor, model, inputs)
@@ -47,7 +48,9 @@ class ServedModel:
         self.outputs = dict(zip(output_names, model.outputs, strict=True))
         self.text_inputs = {name: tensor for name, tensor in self.inputs.items() if is_string(tensor)}
         self.steps = model_steps(model)
-        self.dense_steps, host_steps, string_steps = [], [], []
+        self.dense_steps: list[Step] = []
+        host_steps: list[Step] = []
+        string_steps: list[Step] = []
         made: set[int] = set()
         for step in self.steps:
             if makes_strings(step) or not made.isdisjoint(map(id, step.inputs)):
