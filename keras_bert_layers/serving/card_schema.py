@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 FORMAT = 1
-# A real one has a hundredth.
+# Real cards have a hundredth of it.
 MAX_BYTES = 16 * 1024 * 1024
 _MAX_RANK = 8
 
@@ -132,9 +132,9 @@ def _checked(content: bytes) -> dict[str, Any]:
     try:
         card = json.loads(content)
     except ValueError as error:
-        raise ValueError("The card is no JSON, so that nobody can tell what this export is.") from error
+        raise ValueError("The card is not JSON, so that nobody can tell what this export is.") from error
     if not isinstance(card, dict):
-        raise ValueError(f"The card is no JSON object but {type(card).__name__}.")
+        raise ValueError(f"The card is not a JSON object but a {type(card).__name__}.")
     if type(card.get("format")) is not int or card["format"] != FORMAT:
         raise ValueError(
             f"Its format is {reprlib.repr(card.get('format'))}, and this version of keras_bert_layers reads {FORMAT}: "

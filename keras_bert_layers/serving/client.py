@@ -32,7 +32,7 @@ LONGEST_TIMEOUT_SECONDS = 1e6
 
 
 class Client:
-    """Asks a TensorFlow Serving for what an export makes of texts.
+    """Sends texts to TensorFlow Serving and returns what the exported model makes of them.
 
     Long lists are sent in batches. A server that is not there, full or restarting (gRPC's UNAVAILABLE and
     RESOURCE_EXHAUSTED, HTTP's 429, 502 and 503) is asked again, after a random time of up to 0.1, 0.2, 0.4 ... 5

@@ -49,10 +49,10 @@ def export_saved_model(
     """Writes a model as one SavedModel for TensorFlow Serving: text -> the model's outputs.
 
     The signature `serving_default` has the input `text`, or `text_a` and `text_b` in the order of the model's inputs
-    for pairs, whatever the model calls them; other inputs keep their names, but that TensorFlow takes only those of
-    Python's arguments ("my price" becomes `my_price`, with a warning). An output, which may be strings, is named after
-    its key where the model's outputs, or those of the encoder that it comes from, are a dict, else after its layer. The
-    K tensors of a list are numbered, as `encoder_outputs_0` to `encoder_outputs_K-1`. Half precision leaves as float32.
+    for pairs, whatever the model calls them. Other inputs keep their names as far as TensorFlow takes them, which must be
+    names of Python arguments ("my price" becomes `my_price`, with a warning). An output, which may be strings, is named
+    after its key where the model's outputs, or those of the encoder that it comes from, are a dict, else after its layer.
+    The K tensors of a list are numbered, as `encoder_outputs_0` to `encoder_outputs_K-1`. 16-bit outputs become float32.
 
     Other signatures, each a graph of its own over the same weights:
 

@@ -1,4 +1,4 @@
-"""Whether the parts of a model belong together, as far as their sizes tell."""
+"""Whether a preprocessor and an encoder belong together, as far as their sizes tell."""
 
 import re
 
@@ -43,7 +43,7 @@ def _compare(source: Step, encoder: LayerwiseEncoder) -> None:
     if isinstance(preprocessor, BertPreprocessor):
         pairs.append(("tokens of the vocabulary", preprocessor.tokenizer.vocabulary_size, "word embeddings", _WORDS))
     if not isinstance(getattr(encoder, "encoder", encoder), HuggingFaceEncoder):
-        # That one leaves them out where there is one row.
+        # HuggingFaceEncoder leaves the type ids out where their table has one row.
         pairs.append(("segments", len(source.inputs), "segment embeddings", _SEGMENTS))
     if not isinstance(encoder, WindowedEncoder):
         pairs.append(("tokens in a row", preprocessor.sequence_length, "position embeddings", _POSITIONS))

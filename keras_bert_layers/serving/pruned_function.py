@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_bert_layers.serving.saved_graph import node_name
 from keras_bert_layers.serving.stored_weights import StoredWeights
 
-# Of what has effects beside its outputs, only checks are kept: `tf.debugging` makes them as If operations.
+# The only operations with side effects that are kept: checks, which `tf.debugging` makes as If operations.
 _CHECKS = ("Assert", "If")
 
 
@@ -57,7 +57,7 @@ class PrunedFunction:
         results = {name: tensor.name for name, tensor in concrete.structured_outputs.items()}
         returned = {tensor.op.name for tensor in concrete.structured_outputs.values()}
         for node in self._graph_def.node:
-            # Nobody trains an export, and a gradient of one's own may need tensors that are left out here.
+            # Nobody trains an export, and a custom gradient may need tensors that are left out here.
             node.attr.pop("_gradient_op_type", None)
             if node.name in returned:
                 # TensorFlow ties what a function returns to everything with effects, reads of variables among them.

@@ -291,7 +291,7 @@ class TestWarmup:
         path = export / "assets.extra/tf_serving_warmup_requests"
         path.write_bytes(path.read_bytes()[:-3])
         (error,) = errors(export)
-        assert "no TFRecord of a PredictionLog" in error
+        assert "not a TFRecord of a PredictionLog" in error
 
     @pytest.mark.parametrize(("count", "found"), [(1000, False), (1001, True)])
     def test_too_many(self, count, found, export):
@@ -346,7 +346,7 @@ class TestCard:
     @pytest.mark.parametrize("content", ["{", "[1]"])
     def test_that_is_no_json(self, content, export):
         (export / "keras_bert_layers.json").write_text(content)
-        assert any("The card is no JSON" in error for error in errors(export))
+        assert any("The card is not " in error for error in errors(export))
 
 
 class TestCommandLine:

@@ -69,15 +69,16 @@ class Labelling(NamedTuple):
 @pytest.fixture(scope="module", params=["cpu", "gpu"])
 def labelling(request, vocabulary, tmp_path_factory) -> Labelling:
     model = labelling_model(vocabulary)
-    probabilities = keras.layers.Softmax(name="probabilities")(model.output["scores"])
+    answers = model.output
+    probabilities = keras.layers.Softmax(name="probabilities")(answers["scores"])
     best = to_labels()(keras.ops.argmax(probabilities, axis=-1))
     # Around the model, on an input of its own.
     own_text = keras.Input((), dtype="string", name="own")
     others = {
         "probabilities": keras.Model(model.input, probabilities),
-        "best": keras.Model(model.input, {"label": best, "loud_text": model.output["loud_text"]}),
+        "best": keras.Model(model.input, {"label": best, "loud_text": answers["loud_text"]}),
         "scaled": keras.Model(own_text, keras.layers.Rescaling(2.0, name="scaled")(model(own_text)["scores"])),
-        "halved": keras.Sequential([keras.Model(model.input, model.output["scores"]), keras.layers.Rescaling(0.5)]),
+        "halved": keras.Sequential([keras.Model(model.input, answers["scores"]), keras.layers.Rescaling(0.5)]),
     }
     directory = tmp_path_factory.mktemp(request.param) / "1"
     options = {"length_buckets": [12]} if request.param == "gpu" else {}

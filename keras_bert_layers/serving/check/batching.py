@@ -4,7 +4,7 @@ from keras_bert_layers.serving.check.export import EXPORT_AGAIN, Export
 from keras_bert_layers.serving.export_files import BATCHING
 from keras_bert_layers.serving.serving_messages import serving_message
 
-# A real one has a thousandth.
+# Real files have a thousandth of it.
 MAX_BYTES = 1024 * 1024
 
 
@@ -41,7 +41,7 @@ def check_batching(export: Export) -> None:
             BATCHING,
             f"allowed_batch_sizes {sizes} must ascend and end in max_batch_size, {largest}: the server refuses to "
             "load the model.",
-            "Mend the file; `export_saved_model` writes one that fits.",
+            "Correct the file; `export_saved_model` writes one that fits.",
         )
     if parameters.HasField("num_batch_threads") and parameters.num_batch_threads.value < 1:
         export.error(BATCHING, "num_batch_threads is below 1, and no batch runs.", "Give the number of cores.")

@@ -84,7 +84,7 @@ class Export:
                 if not (os.path.isdir(path) and where not in _FILES) and not os.path.isfile(path):
                     self.error(
                         where,
-                        "It is no file, but a folder or something else that a server cannot read (a pipe, a device).",
+                        "It is not a file but a folder or something else that a server cannot read (a pipe, a device).",
                         "Remove it, or put the file there.",
                     )
                     return False
@@ -123,13 +123,13 @@ class Export:
             for name, tensor in (*signature.inputs.items(), *signature.outputs.items()):
                 where = f"signature {signature_name}, {name}"
                 if not is_dtype(tensor.dtype):
-                    yield where, f"Its dtype has the number {tensor.dtype}, and no dtype has."
+                    yield where, f"Its dtype has the number {tensor.dtype}, which no dtype has."
                 sizes = [dim.size for dim in tensor.tensor_shape.dim]
                 if min(sizes, default=0) < -1 or math.prod(map(abs, sizes)) >= 2**63:
                     yield where, f"Its shape is {shape_of(tensor)}."
         for where, constant in self.constants():
             if not is_dtype(constant.dtype):
-                yield where, f"The dtype of the constant has the number {constant.dtype}, and no dtype has."
+                yield where, f"The dtype of the constant has the number {constant.dtype}, which no dtype has."
             elif fault := tensor_fault(constant):
                 yield where, f"The constant has {fault}."
 

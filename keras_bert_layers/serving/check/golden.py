@@ -45,7 +45,7 @@ def check_golden(export: Export) -> None:
             export.error(
                 SAVED_MODEL,
                 f"It does not load in a process that has TensorFlow and tf.text alone: {error}.",
-                "Mend what this names, and export the model again.",
+                "Fix what this error names, and export the model again.",
             )
             return
     for (name, inputs), result in zip(runs, results, strict=True):

@@ -25,7 +25,7 @@ def check_operations(export: Export) -> None:
             if name not in attributes:
                 wrong.setdefault(f"The server's operation {node.op} has no attribute {name!r}.", where)
             elif value.WhichOneof("value") == "type" and value.type and not is_dtype(value.type):
-                wrong.setdefault(f"The {name!r} of a {node.op} has the number {value.type}, and no dtype has.", where)
+                wrong.setdefault(f"The {name!r} of a {node.op} has the number {value.type}, which no dtype has.", where)
             elif not _is_allowed(value, attributes[name]):
                 wrong.setdefault(
                     f"The server's operation {node.op} takes no such {name!r}: it allows "

@@ -10,11 +10,9 @@ from keras_bert_layers.serving.export_files import CARD, SAVED_MODEL
 from keras_bert_layers.serving.graph_vocabulary import graph_vocabulary
 from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER
 
-# What BertTokenizer puts in place of a token that no text has.
+# BertTokenizer puts this in place of a token that no text can have.
 _UNREACHABLE = re.compile(r"\[\[\d+\]\]")
-
-
-# To a multiple of what tables are filled up, for the sake of processors.
+# Tables are often filled up to a multiple of this, which is faster.
 _FULL_ROWS = 128
 
 

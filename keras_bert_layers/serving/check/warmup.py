@@ -30,7 +30,7 @@ def check_warmup(export: Export) -> None:
         return
     stops = "The server runs each record before it takes the version, and refuses the version."
     fix = "Write the warm-up file again."
-    broken = f"It is broken: no TFRecord of a PredictionLog. {stops}"
+    broken = f"It is broken: not a TFRecord of a PredictionLog. {stops}"
     count, is_whole = _count(path)
     if not is_whole:
         export.error(f"{WARMUP}, record {count + 1}", broken, fix)
