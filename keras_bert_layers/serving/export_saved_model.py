@@ -24,7 +24,12 @@ from keras_bert_layers.serving.served_model import ServedModel
 from keras_bert_layers.serving.signature import Signature
 from keras_bert_layers.serving.signatures import SIGNATURES
 from keras_bert_layers.serving.stored_weights import StoredWeights
-from keras_bert_layers.serving.warmup import prediction_log_class, write_batching_parameters, write_warmup
+from keras_bert_layers.serving.warmup import (
+    check_warmup_size,
+    prediction_log_class,
+    write_batching_parameters,
+    write_warmup,
+)
 from keras_bert_layers.text.bucket_by_length import default_lengths
 from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 
@@ -141,6 +146,9 @@ def export_saved_model(
         for name, source in sources.items()
     }
     options = _with_length_buckets(options, served.values())
+    lengths = options.length_buckets or [served[DEFAULT].sequence_length or 8]
+    if warmup:
+        check_warmup_size(len(chosen), len(lengths), len(options.batch_sizes))
     models = [one.model for one in served.values()]
     with atomic_directory(directory, overwrite, WRITTEN) as work:
         servables = _servables(chosen, models, options)
@@ -153,7 +161,6 @@ def export_saved_model(
         (work / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_batching_parameters(work / BATCHING, options.batch_sizes)
         if warmup:
-            lengths = options.length_buckets or [served[DEFAULT].sequence_length or 8]
             specs = {name: servable.inputs for name, servable in servables.items()}
             write_warmup(work / WARMUP, specs, lengths, options.batch_sizes)
         if check:

@@ -20,6 +20,21 @@ def prediction_log_class() -> Any:
     return serving_api("apis.prediction_log_pb2", or_else=", or export with warmup=False").PredictionLog
 
 
+def check_warmup_size(signatures: int, lengths: int, batch_sizes: int) -> None:
+    """Checks that a server takes as many requests as `write_warmup` will write.
+
+    Raises:
+        ValueError: for more.
+    """
+    requests = signatures * lengths * batch_sizes
+    if requests > MAX_WARMUP_RECORDS:
+        raise ValueError(
+            f"TensorFlow Serving takes at most {MAX_WARMUP_RECORDS} warm-up requests. "
+            f"Received: {signatures} signatures, {lengths} lengths and {batch_sizes} batch sizes, which "
+            f"make {requests}. Give fewer `length_buckets` or `batch_sizes`."
+        )
+
+
 def write_warmup(
     path: pathlib.Path,
     signatures: Mapping[str, dict[str, tf.TensorSpec]],
@@ -36,15 +51,7 @@ def write_warmup(
 
     Raises:
         ImportError: without tensorflow-serving-api.
-        ValueError: for more requests than a server takes.
     """
-    requests = len(signatures) * len(lengths) * len(batch_sizes)
-    if requests > MAX_WARMUP_RECORDS:
-        raise ValueError(
-            f"TensorFlow Serving takes at most {MAX_WARMUP_RECORDS} warm-up requests. "
-            f"Received: {len(signatures)} signatures, {len(lengths)} lengths and {len(batch_sizes)} batch sizes, which "
-            f"make {requests}. Give fewer `length_buckets` or `batch_sizes`."
-        )
     prediction_log = prediction_log_class()
     path.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

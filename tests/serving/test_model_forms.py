@@ -80,6 +80,9 @@ def labelling(request, vocabulary, tmp_path_factory) -> Labelling:
         "scaled": keras.Model(own_text, keras.layers.Rescaling(2.0, name="scaled")(model(own_text)["scores"])),
         "halved": keras.Sequential([keras.Model(model.input, answers["scores"]), keras.layers.Rescaling(0.5)]),
     }
+    if request.param == "gpu":
+        # XLA takes its time.
+        others = {name: others[name] for name in ("probabilities", "best")}
     directory = tmp_path_factory.mktemp(request.param) / "1"
     options = {"length_buckets": [12]} if request.param == "gpu" else {}
     # XLA is asked for with a warning; the check runs the examples in a fresh process.
@@ -127,9 +130,9 @@ def test_signatures_that_are_functional_models(labelling, saved_model_runner: Sa
     assert card["golden"]["probabilities"]["outputs"]["probabilities"]["shape"] == [3, len(LABELS)]
     assert set(card["golden"]["best"]["outputs"]["label"]["values"]) <= set(LABELS)
     # All of them share the weights.
-    stored = sum(file.stat().st_size for file in (labelling.directory / "variables").glob("variables.data*"))
-    weights = sum(weight.numpy().nbytes for weight in labelling.model.weights)
-    assert stored <= 1.2 * weights
+    stored = dict(tf.train.list_variables(str(labelling.directory / "variables" / "variables")))
+    numbers = sum(np.prod(shape) for name, shape in stored.items() if "OBJECT_GRAPH" not in name)
+    assert 0 < numbers <= sum(np.prod(weight.shape) for weight in labelling.model.weights)
 
 
 def assert_same(answer: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
