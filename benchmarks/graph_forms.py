@@ -15,8 +15,9 @@ from measure import report, seconds_in_turns
 
 import keras_bert_layers as kbl
 from keras_bert_layers.encoders import bert_encoder
+from keras_bert_layers.encoders.attention_rows import PackedRows
 from keras_bert_layers.encoders.layer_normalization import fused, in_few_operations
-from keras_bert_layers.encoders.padding_removal import attention_layout, join_heads, split_heads, token_layout
+from keras_bert_layers.encoders.token_layout import PackedLayout
 
 TIMES = 12
 SHAPE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
@@ -96,22 +97,22 @@ def feed_forward_forms():
 
 def attention_forms():
     def padded_rows(tokens, mask):
-        layout = token_layout(mask)
+        layout = PackedLayout(mask)
         batch, sequence = tf.unstack(tf.shape(mask))
-        heads = tf.gather(tokens, layout["index"])
+        heads = tf.gather(tokens, layout.token_numbers)
         heads = tf.transpose(tf.reshape(heads, [batch, sequence, 12, 64]), [0, 2, 1, 3])
         weights = tf.matmul(heads * 0.125, heads, transpose_b=True)
         weights = tf.nn.softmax(weights + tf.where(mask, 0.0, -1e9)[:, None, None])
         context = tf.transpose(tf.matmul(weights, heads), [0, 2, 1, 3])
-        return tf.reshape(tf.gather_nd(context, layout["positions"]), [-1, 768])
+        return tf.reshape(tf.gather_nd(context, layout.positions), [-1, 768])
 
-    def with_gathers(rows_are_texts):
+    def with_gathers(one_text_each):
         def form(tokens, mask):
-            layout = attention_layout(token_layout(mask), 12, rows_are_texts)
-            heads = split_heads(tokens, layout, 12)
+            rows = PackedRows(mask, PackedLayout(mask).positions, 12, one_text_each)
+            heads = rows.split(tokens)
             weights = tf.matmul(heads, heads, transpose_b=True) * 0.125
-            weights = tf.nn.softmax(weights + tf.where(layout["visible"], 0.0, -1e9))
-            return tf.reshape(join_heads(tf.matmul(weights, heads), layout), [-1, 768])
+            weights = tf.nn.softmax(weights + tf.where(rows.visible, 0.0, -1e9))
+            return rows.join(tf.matmul(weights, heads))
 
         return form
 
@@ -130,12 +131,12 @@ def encoder_forms():
         return encoder({"input_word_ids": numbers * 7, "input_mask": numbers})["encoder_outputs"]
 
     def whole(tokens, mask):
-        halves = bert_encoder.run_by_cpu_executor
-        bert_encoder.run_by_cpu_executor = lambda training: False
+        choose_layout = bert_encoder.choose_layout
+        bert_encoder.choose_layout = lambda mask, training, one_text_each: PackedLayout(mask)
         try:
             return run(tokens, mask)
         finally:
-            bert_encoder.run_by_cpu_executor = halves
+            bert_encoder.choose_layout = choose_layout
 
     return {"the whole batch": whole, "two halves side by side": run}
 

@@ -134,6 +134,28 @@ def is_stateful(operation: str) -> bool | None:
     return None if definition is None else definition.is_stateful
 
 
+def compiled_by_xla() -> bool:
+    """Whether the graph under construction is one that XLA compiles."""
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    if tf.executing_eagerly():
+        return False
+    # TensorFlow has no public way to ask.
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def sublayers(layer: Any) -> list[Any]:
+    """The layers directly inside a layer; models alone have a public `layers`."""
+    return list(layer._layers)
+
+
+def seed_generators(layer: Any) -> list[Any]:
+    """The seed generators of a layer and of all layers inside; Keras shows the states alone, among `variables`."""
+    inside = (generator for sublayer in sublayers(layer) for generator in seed_generators(sublayer))
+    return [*layer._seed_generators, *inside]
+
+
 def called_on_placeholders() -> bool:
     """Whether a call is Keras's own on placeholders, which are float32 whatever the data are.
 

@@ -15,7 +15,7 @@ from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 
 def check_encoder(encoder: Any, argument: str = "encoder") -> None:
     """Refuses anything else than a `BertEncoder`, a `HuggingFaceEncoder` or a `TFHubEncoder`."""
-    if isinstance(encoder, LayerwiseEncoder) and not isinstance(encoder, WindowedEncoder):
+    if isinstance(encoder, LayerwiseEncoder):
         return
     if isinstance(encoder, WindowedEncoder):
         way_out = (

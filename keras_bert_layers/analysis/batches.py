@@ -12,8 +12,8 @@ from keras_bert_layers.analysis.arguments import check_preprocessor
 from keras_bert_layers.analysis.encoder_run import EncoderRun, States, Wanted
 from keras_bert_layers.analysis.progress_bar import progress_bar
 from keras_bert_layers.analysis.texts import count_texts, read_texts, to_batch
-from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 # Texts that are sorted by length together. Within them all batches are made before the next texts are read.
 WINDOW = 1024

@@ -1,13 +1,15 @@
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, LayerwiseEncoder
+from keras_bert_layers.encoders.layer_collector import LayerCollector
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.layers.word_pooling import WordPooling
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 
 class Wanted(NamedTuple):
@@ -82,24 +84,11 @@ class EncoderRun:
         }
 
     def _run(self, ids: dict[str, tf.Tensor], mask: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        combinations = self.wanted.combinations
-        needed = {*self.layers, *(layer for _, combined in combinations for layer in combined)}
         with_scores = [layer for layer in self.layers if layer > 0] if self.wanted.scores else []
-        kept: dict[int, list[Any]] = {}
-
-        def collect(number: int, states: list[Any]) -> list[Any]:
-            if number in needed:
-                kept[number] = states
-            return states
-
-        given = self.encoder.run(
-            ids["input_word_ids"], mask, ids["input_type_ids"], collect, with_scores, training=False
-        )
-        states = [given.restore(kept[layer]) for layer in self.layers]
-        for combination, combined in combinations:
-            parts = zip(*(kept[layer] for layer in combined), strict=True)
-            states.append(given.restore([combination(list(part)) for part in parts]))
-        scores = [tf.cast(given.attention_scores[layer], "float32") for layer in with_scores]
+        collector = LayerCollector(self.encoder.num_layers, self.layers, self.wanted.combinations, with_scores)
+        given = self.encoder.run(ids["input_word_ids"], mask, ids["input_type_ids"], collector, training=False)
+        states = [*(given.states[layer] for layer in self.layers), *given.combined]
+        scores = [tf.cast(collector.attention_scores[layer], "float32") for layer in with_scores]
         return [tf.cast(state, "float32") for state in states], scores
 
     def _pool(self, state: tf.Tensor, mask: tf.Tensor, ids: dict[str, tf.Tensor]) -> tf.Tensor:

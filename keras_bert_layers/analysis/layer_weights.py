@@ -9,7 +9,7 @@ from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOURS, label_layers, new_figure
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 
 LEARNED_MODES = ("weighted", "attention")
@@ -130,11 +130,11 @@ def layer_weights(encoder: Any, preprocessor: Any = None, texts: Any = None) -> 
 
 def find_learned(encoder: Any, modes: tuple[str, ...] = LEARNED_MODES) -> Any:
     """Returns the one encoder, itself or inside a Keras model, whose combination learns weights."""
-    if isinstance(encoder, LayerwiseEncoder):
+    if isinstance(encoder, EncoderContract):
         candidates = [encoder]
     elif isinstance(encoder, keras.Model):
         layers = encoder._flatten_layers(include_self=False)
-        candidates = [layer for layer in layers if isinstance(layer, LayerwiseEncoder)]
+        candidates = [layer for layer in layers if isinstance(layer, EncoderContract)]
         # A WindowedEncoder and the encoder in it share one combination.
         wrapped = [layer.encoder for layer in candidates if isinstance(layer, WindowedEncoder)]
         candidates = [layer for layer in candidates if not any(layer is one for one in wrapped)]

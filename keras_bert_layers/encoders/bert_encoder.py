@@ -1,6 +1,6 @@
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -8,19 +8,12 @@ import tensorflow as tf
 
 from keras_bert_layers.checkpoints.bert_config import BertConfig
 from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
-from keras_bert_layers.encoders.dropout import Dropout
+from keras_bert_layers.encoders.layer_calls import layer_calls
+from keras_bert_layers.encoders.layer_collector import LayerCollector
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
-from keras_bert_layers.encoders.lora import Embedding
-from keras_bert_layers.encoders.padding_removal import (
-    attention_layout,
-    first_tokens,
-    halves,
-    remove_padding,
-    restore_padding,
-    run_by_cpu_executor,
-    token_layout,
-)
+from keras_bert_layers.encoders.lora import Embedding, freeze_all_but_lora, has_lora
+from keras_bert_layers.encoders.token_layout import choose_layout
 from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, random_start
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
@@ -42,7 +35,7 @@ class BertEmbeddings(keras.layers.Layer):
         self.position_embeddings = self._embedding(config.max_position_embeddings, config, "position_embeddings")
         self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
         self.layer_norm = LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm")
-        self.dropout = Dropout(hidden_dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = keras.layers.Dropout(hidden_dropout, dtype=self.dtype_policy, name="dropout")
 
     def _embedding(self, rows: int, config: BertConfig, name: str) -> Embedding:
         return Embedding(rows, config.hidden_size, random_start(config), dtype=self.dtype_policy, name=name)
@@ -63,7 +56,7 @@ class BertEncoder(LayerwiseEncoder):
     """BERT (Devlin et al. 2019) as a Keras layer that gives out every layer.
 
     Equal to Hugging Face's `TFBertModel` on the same weights, to 1e-5 on all real tokens in every layer. The dense work
-    is done on real tokens alone, without padding. For inputs and outputs see `LayerwiseEncoder`.
+    is done on real tokens alone, without padding. For inputs and outputs see `EncoderContract`.
 
     Args:
         config: a `BertConfig`, or a dict of its fields. The encoder starts from random weights; `from_pretrained`
@@ -159,7 +152,7 @@ class BertEncoder(LayerwiseEncoder):
         policy = self.dtype_policy
         self.embeddings = BertEmbeddings(config, rates[0], dtype=policy, name="embeddings")
         self.transformer_layers = [
-            TransformerBlock(config, *rates, recompute, dtype=policy, name=f"layer_{number}")
+            TransformerBlock(config, *rates, dtype=policy, name=f"layer_{number}")
             for number in range(1, self.num_layers + 1)
         ]
         self.recompute = recompute
@@ -167,7 +160,7 @@ class BertEncoder(LayerwiseEncoder):
         self.has_pooler = pooler and self.num_layers == config.num_hidden_layers
         if self.has_pooler:
             self.pooler = dense(config.hidden_size, config, "pooler", policy, activation="tanh")
-        self.set_layers(layers, combine, trainable, return_attention_scores)
+        self.finish_init(layers, combine, trainable, return_attention_scores)
 
     @classmethod
     def from_pretrained(
@@ -232,46 +225,30 @@ class BertEncoder(LayerwiseEncoder):
         return [self.embeddings, *self.transformer_layers, *([self.pooler] if self.has_pooler else [])]
 
     def run(
-        self,
-        token_ids: Any,
-        mask: Any,
-        segment_ids: Any,
-        collect: Callable[[int, list[Any]], list[Any]],
-        scores: list[int],
-        training: bool,
+        self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
-        layout = token_layout(mask)
+        # Three tricks, each behind a name. The layout leaves the padding out, and may run `run_layers` on two halves of
+        # the batch. The calls of layers save what no gradient asks for. The collector combines layers as they come.
+        layout = choose_layout(mask, training, one_text_each=bool(collector.keep_scores))
+        embeddings, *transformer_layers = layer_calls(
+            [self.embeddings, *self.transformer_layers],
+            training,
+            recompute=self.recompute and not collector.keep_scores,
+        )
+
+        def run_layers(tokens: Any, rows: Any) -> Any:
+            collected = collector.start()
+            tokens = collected.take(0, tokens)
+            for number, layer in enumerate(transformer_layers, start=1):
+                tokens, scores = layer(tokens, rows=rows)
+                tokens = collected.take(number, tokens, scores)
+            return collected.result()
+
         positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
-        inputs = [remove_padding(ids, layout) for ids in (token_ids, positions, segment_ids)]
-        layers: list[keras.layers.Layer] = [self.embeddings, *self.transformer_layers]
-        # Not `trainable_variables`, which are none where a layer is frozen and one inside it is not.
-        trained = [any(variable.trainable for variable in layer.variables) for layer in layers]
-        lowest = trained.index(True) if any(trained) else len(trained)
-
-        tokens = self.embeddings(*inputs, training=training and lowest == 0)
-        parts = [(tokens, layout)]
-        if run_by_cpu_executor(training) and not scores:
-            # Two batches that do not wait for each other: while threads of one do, they work on the other.
-            parts = halves(tokens, layout)
-        states = [state for state, _ in parts]
-        layouts = [attention_layout(part, self.config.num_attention_heads, bool(scores)) for _, part in parts]
-        attention_scores = {}
-        for number in range(self.num_layers + 1):
-            if number > 0:
-                block = self.transformer_layers[number - 1]
-                outputs = [
-                    block(state, layout=rows, training=training and number >= lowest, scores=number in scores)
-                    for state, rows in zip(states, layouts, strict=True)
-                ]
-                states = [tokens for tokens, _ in outputs]
-                attention_scores[number] = outputs[0][1]
-            if training and number < lowest:
-                states = [tf.stop_gradient(state) for state in states]
-            states = collect(number, states)
-
-        first = first_tokens(tf.concat(states, axis=0), layout)
-        pooled_output = self.pooler(first) if self.has_pooler else None
-        return EncoderStates(states, lambda states: restore_padding(states, layout), pooled_output, attention_scores)
+        tokens = embeddings(*map(layout.pack, (token_ids, positions, segment_ids)))
+        states, combined = layout.run(run_layers, tokens, self.num_heads)
+        pooled_output = self.pooler(states[self.num_layers][:, 0]) if self.has_pooler else None
+        return EncoderStates(states, combined, pooled_output)
 
     def enable_lora(self, rank: int) -> None:
         r"""Freezes the pretrained weights and has training learn a low-rank change of them (Hu et al. 2021).
@@ -301,7 +278,7 @@ class BertEncoder(LayerwiseEncoder):
                 f"Expected `rank` to be an integer from 1 to {self.hidden_size}, the hidden size. "
                 f"Received: rank={rank!r}."
             )
-        if self._lora_layers():
+        if has_lora(self):
             raise ValueError(
                 f"Expected an encoder without LoRA. Received: {self.name!r}, which has it. Make another encoder for "
                 "another rank."
@@ -311,24 +288,13 @@ class BertEncoder(LayerwiseEncoder):
                 layer.enable_lora(rank)
         if not self.trainable:  # type: ignore[has-type]
             self.trainable = True
-        self._freeze_all_but_lora()
-
-    def _lora_layers(self) -> list[keras.layers.Layer]:
-        return [layer for layer in self._sublayers().values() if getattr(layer, "lora_enabled", False)]
-
-    def _freeze_all_but_lora(self) -> None:
-        for layer in self.pretrained_layers:
-            layer.trainable = True
-        for layer in self.pretrained_layers:
-            for sublayer in layer._flatten_layers():
-                if not sublayer._layers and not getattr(sublayer, "lora_enabled", False):
-                    sublayer.trainable = False
+        freeze_all_but_lora(self.pretrained_layers)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "trainable" and value and self._lora_layers():
+        if name == "trainable" and value and has_lora(self):
             # Thawed after a time with the head alone, it goes on with LoRA.
-            self._freeze_all_but_lora()
+            freeze_all_but_lora(self.pretrained_layers)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,12 +1,13 @@
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
+from keras_bert_layers.encoders.layer_collector import LayerCollector
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.local_path import local_path
@@ -43,7 +44,7 @@ class HuggingFaceEncoder(LayerwiseEncoder):
 
     The model's variables are this layer's weights: the same objects, not copies, so that training this layer trains
     the model. The model runs in its own dtype and its outputs are cast to this layer's. For inputs and outputs see
-    `LayerwiseEncoder`.
+    `EncoderContract`.
 
     Args:
         tf_model: a `TFBertModel`, `TFDistilBertModel`, `TFAlbertModel`, `TFRobertaModel`, `TFElectraModel`, or another
@@ -111,7 +112,7 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         self.max_positions = self.pretrained.rows("position_embeddings?")
         if self.max_positions is not None and config.model_type in _POSITIONS_BEHIND_PADDING:
             self.max_positions -= config.pad_token_id + 1
-        self.set_layers(layers, combine, trainable, return_attention_scores)
+        self.finish_init(layers, combine, trainable, return_attention_scores)
 
     @classmethod
     def from_pretrained(
@@ -169,27 +170,15 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         return [self.pretrained]
 
     def run(
-        self,
-        token_ids: Any,
-        mask: Any,
-        segment_ids: Any,
-        collect: Callable[[int, list[Any]], list[Any]],
-        scores: list[int],
-        training: bool,
+        self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
-        outputs = self._call_model(token_ids, tf.cast(mask, "int32"), segment_ids, training, bool(scores))
-
-        def restore(states: list[Any]) -> Any:
-            return tf.where(mask[..., None], tf.cast(states[0], self.compute_dtype), 0)
-
+        scores = bool(collector.keep_scores)
+        outputs = self._call_model(token_ids, tf.cast(mask, "int32"), segment_ids, training, scores)
+        attentions = [None, *(outputs["attentions"] if scores else [None] * self.num_layers)]
+        collected = collector.start()
         for number, states in enumerate(outputs["hidden_states"]):
-            collect(number, [states])
-        return EncoderStates(
-            last=[outputs["hidden_states"][-1]],
-            restore=restore,
-            pooled_output=outputs.get("pooler_output"),
-            attention_scores=dict(enumerate(outputs["attentions"], start=1)) if scores else {},
-        )
+            collected.take(number, states, attentions[number])
+        return self._without_padding(collected.result(), mask, outputs.get("pooler_output"))
 
     def _probe(self, scores: bool) -> Any:
         """Runs the model on four tokens, to see whether its outputs are those of a BERT."""

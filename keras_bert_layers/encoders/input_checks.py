@@ -1,6 +1,6 @@
 """Checks of what is only known when an encoder runs: open shapes, and ids. They stand in the graph and so in exports.
 
-XLA leaves assertions out; see `LayerwiseEncoder.call` for what happens there.
+XLA leaves assertions out; see `EncoderContract` for what happens there.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_layers.encoders.padding_removal import run_by_cpu_executor, run_with_onednn
+from keras_bert_layers.encoders.execution import fused_by_onednn, is_cpu_inference_graph
 
 
 class LayerNormalization(keras.layers.LayerNormalization):
@@ -13,10 +13,10 @@ class LayerNormalization(keras.layers.LayerNormalization):
     """
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        if not run_by_cpu_executor(training):
+        if not is_cpu_inference_graph(training):
             return super().call(inputs)
         tokens = tf.cast(inputs, "float32")
-        normalized = (fused if run_with_onednn() else in_few_operations)(tokens, self.epsilon)
+        normalized = (fused if fused_by_onednn() else in_few_operations)(tokens, self.epsilon)
         gamma, beta = (tf.cast(weight, "float32") for weight in (self.gamma, self.beta))
         return tf.cast(normalized * gamma + beta, self.compute_dtype)
 

@@ -1,25 +1,15 @@
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.encoders.accumulator import Accumulator
-from keras_bert_layers.encoders.input_checks import check_ids, check_shapes, out_of_range
-from keras_bert_layers.encoders.padding_removal import compiled_by_xla
-from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
+from keras_bert_layers.encoders.layer_collector import CollectedLayers, LayerCollector
+from keras_bert_layers.keras_compatibility import check_saved_dtype, compiled_by_xla, sublayers
 from keras_bert_layers.layers.layer_combination import COMBINE_MODES, LayerCombination
 from keras_bert_layers.layers.layer_selection import select_layers
-
-# (token ids, attention mask, segment ids) as TensorFlow Hub and as Hugging Face name them.
-TFHUB_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
-HUGGINGFACE_NAMES = ("input_ids", "attention_mask", "token_type_ids")
-# What a preprocessor may add for layers that come after the encoder.
-_IGNORED_NAMES = re.compile(r"offsets|word_ids|special_tokens_mask|window_.*")
 
 
 def check_flags(**flags: Any) -> None:
@@ -37,69 +27,31 @@ def check_flags(**flags: Any) -> None:
 
 
 class EncoderStates(NamedTuple):
-    """What is left of an encoder's run once its layers are collected.
+    """What a run of an encoder gives, zero at padding.
 
     Attributes:
-        last: the states of the last layer: a list of parts `[..., hidden]`, in the form that is cheapest for that
-            encoder.
-        restore: brings such a list to `[batch, sequence, hidden]`, zero at padding.
+        states: number of the layer -> `[batch, sequence, hidden]`: those that the collector kept.
+        combined: of each combination of the collector, `[batch, sequence, ...]`.
         pooled_output: `[batch, hidden]`, or None.
-        attention_scores: number of the layer -> `[batch, heads, sequence, sequence]`; empty unless asked for.
     """
 
-    last: list[Any]
-    restore: Callable[[list[Any]], Any]
+    states: Mapping[int, Any]
+    combined: list[Any]
     pooled_output: Any
-    attention_scores: Mapping[int, Any]
 
 
-class LayerwiseEncoder(keras.layers.Layer):
-    """The contract of every encoder: names of inputs and outputs, selection and combination of layers, errors.
+class LayerwiseEncoder(EncoderContract):
+    """An encoder that runs layer by layer: selects them, combines them while they run, and saves how.
 
     A subclass says how to run its BERT (`run`), which of its sublayers hold pretrained weights
     (`pretrained_layers`) and sets `num_layers`, `hidden_size`, `num_heads`, `has_embeddings` and `has_pooler` before it
-    calls `set_layers`, which builds it; and, where it knows them, the rows of its tables of embeddings (`vocab_size`,
-    `type_vocab_size`, `max_positions`).
+    calls `finish_init`, which builds it; and, where it knows them, the rows of its tables of embeddings (`vocab_size`,
+    `type_vocab_size`, `max_positions`). For inputs and outputs see `EncoderContract`.
 
     Args:
         dtype: a dtype policy, or the dict of one from `get_config`.
         name: name of the layer.
-
-    Call arguments:
-        inputs: a dict with the names of TF Hub (`input_word_ids`, `input_mask`, `input_type_ids`) or of Hugging Face
-            (`input_ids`, `attention_mask`, `token_type_ids`), each an integer tensor `[batch, sequence]`. The mask (1
-            on real tokens) and the type ids (0 and 1 for the segments of a pair) may be left out. Ids on real tokens
-            must stand in the checkpoint's tables; those at padding `BertEncoder` does not look at, and wrapped models
-            look them up.
-        training: bool, for dropout.
-
-    Returns:
-        A dict:
-
-        | key | shape | what |
-        |---|---|---|
-        | `encoder_outputs` | by `combine` | the selected layers, combined |
-        | `sequence_output` | `[batch, sequence, hidden]` | the last layer that the encoder holds |
-        | `pooled_output` | `[batch, hidden]` | tanh(dense([CLS])), where the checkpoint has a pooler |
-        | `mask` | `[batch, sequence]` bool | true on real tokens |
-        | `attention_scores` | `[batch, K, heads, sequence, sequence]` | with `return_attention_scores=True` |
-
-        in the layer's compute dtype, zero at padding.
-
-    Raises:
-        ValueError: for inputs of other keys, types and shapes.
-        tf.errors.InvalidArgumentError: for ids that are in no table, and where shapes are open, for rows that are too
-            long or not of one shape. XLA cannot raise: there the outputs of a row with such an id are NaN.
     """
-
-    num_layers: int
-    hidden_size: int
-    num_heads: int
-    has_embeddings = True
-    has_pooler: bool
-    vocab_size: int | None = None
-    type_vocab_size: int | None = None
-    max_positions: int | None = None
 
     def __init__(self, dtype: Any = None, name: str | None = None):
         policies: dict[str, Any] = {}
@@ -111,7 +63,7 @@ class LayerwiseEncoder(keras.layers.Layer):
         # Not tracked, as an attribute of a layer would be.
         object.__setattr__(self, "_sublayer_policies", policies)
 
-    def set_layers(
+    def finish_init(
         self,
         layers: int | str | Iterable[int],
         combine: str | LayerCombination | None,
@@ -157,19 +109,8 @@ class LayerwiseEncoder(keras.layers.Layer):
             self._sublayer(path).dtype_policy = policy
         self.build()
 
-    @property
-    def pretrained_layers(self) -> list[keras.layers.Layer]:
-        """The sublayers whose weights are the pretrained ones: what `trainable=False` freezes."""
-        raise NotImplementedError
-
     def run(
-        self,
-        token_ids: Any,
-        mask: Any,
-        segment_ids: Any,
-        collect: Callable[[int, list[Any]], list[Any]],
-        scores: list[int],
-        training: bool,
+        self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
         """Runs the encoder.
 
@@ -177,21 +118,17 @@ class LayerwiseEncoder(keras.layers.Layer):
             token_ids: int32 `[batch, sequence]`.
             mask: bool `[batch, sequence]`, true on real tokens.
             segment_ids: int32 `[batch, sequence]`.
-            collect: called with the number and the states of each layer, from the lowest to the last, as they come. The
-                states are a list of parts of the batch, as long for all layers, and it returns those that the next
-                layer is to take. What it does not keep is not held.
-            scores: the layers whose attention scores are needed too.
+            collector: what takes the layers, from the lowest to the last, as they come.
             training: whether dropout is on.
         """
         raise NotImplementedError
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "trainable":
-            # TensorFlow skips an assignment that changes nothing, and `encoder.trainable = True` must reach the
-            # pretrained layers that `trainable=False` froze while the encoder itself stayed trainable.
-            keras.layers.Layer.trainable.fset(self, value)
-        else:
-            super().__setattr__(name, value)
+    def _without_padding(self, collected: CollectedLayers, mask: Any, pooled_output: Any) -> EncoderStates:
+        """Returns the states of a wrapped model, which has something at padding too, with zeros there."""
+        states, combined = tf.nest.map_structure(
+            lambda state: tf.where(mask[..., None], tf.cast(state, self.compute_dtype), 0), tuple(collected)
+        )
+        return EncoderStates(states, combined, pooled_output)
 
     def build(self, input_shape: Any = None) -> None:
         for layer in self.pretrained_layers:
@@ -202,46 +139,34 @@ class LayerwiseEncoder(keras.layers.Layer):
                 self.combination.build([(None, None, self.hidden_size)] * len(self.selected_layers))
             self.combination.check_count(len(self.selected_layers))
 
-    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        return super().__call__(self._check_inputs(inputs), *args, **kwargs)
-
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         token_ids, mask, segment_ids = self._standardize(inputs)
         selected, combination = self.selected_layers, self.combination
-        accumulators: list[Any] = []
-        kept: dict[int, list[Any]] = {}
-
-        def collect(number: int, states: list[Any]) -> list[Any]:
-            # A list and a stack are made of states as they leave the encoder, the others of the cheaper form.
-            if combination is None or not combination.has_sequence_axis:
-                if number in selected:
-                    kept[number] = states
-                return states
-            if not accumulators:
-                accumulators.extend(Accumulator(combination, len(selected), training) for _ in states)
-            for position in (position for position, layer in enumerate(selected) if layer == number):
-                pairs = zip(accumulators, states, strict=True)
-                states = [accumulator.add(position, state) for accumulator, state in pairs]
-            return states
-
-        scores = selected if self.return_attention_scores else []
-        states = self.run(token_ids, mask, segment_ids, collect, scores, bool(training))
-        outputs = {"sequence_output": states.restore(states.last), "mask": mask}
-        if not accumulators:
-            restored = {number: states.restore(state) for number, state in kept.items()}
-            combined: Any = [restored[number] for number in selected]
-            if combination is not None:
-                combined = combination(combined)
+        # A list and a stack are made of states as they leave the encoder, the others while it runs.
+        while_running = combination is not None and combination.has_sequence_axis
+        collector = LayerCollector(
+            self.num_layers,
+            keep=[] if while_running else selected,
+            combine=[(combination, selected)] if while_running else [],
+            keep_scores=selected if self.return_attention_scores else [],
+            training=bool(training),
+        )
+        states, combined, pooled_output = self.run(token_ids, mask, segment_ids, collector, bool(training))
+        outputs = {"sequence_output": states[self.num_layers], "mask": mask}
+        if while_running:
+            encoder_outputs = combined[0]
         else:
-            combined = states.restore([accumulator.result() for accumulator in accumulators])
+            encoder_outputs = [states[number] for number in selected]
+            if combination is not None:
+                encoder_outputs = combination(encoder_outputs)
         if combination is not None:
             # A LayerCombination of the user's own may have another policy.
-            combined = tf.cast(combined, self.compute_dtype)
-        outputs["encoder_outputs"] = combined
+            encoder_outputs = tf.cast(encoder_outputs, self.compute_dtype)
+        outputs["encoder_outputs"] = encoder_outputs
         if self.has_pooler:
-            outputs["pooled_output"] = tf.cast(states.pooled_output, self.compute_dtype)
+            outputs["pooled_output"] = tf.cast(pooled_output, self.compute_dtype)
         if self.return_attention_scores:
-            stacked = tf.stack([states.attention_scores[layer] for layer in selected], axis=1)
+            stacked = tf.stack([collector.attention_scores[layer] for layer in selected], axis=1)
             real = mask[:, None, None, :, None] & mask[:, None, None, None, :]
             outputs["attention_scores"] = tf.where(real, tf.cast(stacked, self.compute_dtype), 0)
         return self._mark_wrong_rows(outputs, mask, token_ids, segment_ids) if compiled_by_xla() else outputs
@@ -268,158 +193,9 @@ class LayerwiseEncoder(keras.layers.Layer):
                 "the call's `encoder_outputs`."
             )
         numbers = select_layers(layers, self.num_layers, self.has_embeddings)
-        kept: dict[int, list[Any]] = {}
-
-        def collect(number: int, states: list[Any]) -> list[Any]:
-            if number in numbers:
-                kept[number] = states
-            return states
-
-        states = self.run(*self._standardize(inputs), collect, [], training)
-        return [states.restore(kept[number]) for number in numbers]
-
-    def _check_inputs(self, inputs: Any) -> dict[str, Any]:
-        refuse_legacy_tensors(self, inputs)
-        if not isinstance(inputs, Mapping):
-            raise ValueError(
-                f"{type(self).__name__} expects a dict of integer tensors [batch, sequence] with the keys "
-                f"{TFHUB_NAMES} or {HUGGINGFACE_NAMES}, as BertPreprocessor makes them. "
-                f"Received: inputs of type {type(inputs).__name__}."
-            )
-        keys = [key for key in inputs if not _IGNORED_NAMES.fullmatch(key)]
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
-        if names[0] not in inputs or not set(keys) <= set(names):
-            raise ValueError(
-                f"{type(self).__name__} expects the keys {TFHUB_NAMES} or the keys {HUGGINGFACE_NAMES}, not both; the "
-                f"first of each is required. Received: keys={sorted(inputs)}."
-            )
-        checked = {}
-        for name in keys:
-            value = inputs[name]
-            if isinstance(value, (list, tuple)):
-                try:
-                    value = np.array(value)
-                except ValueError as error:
-                    raise ValueError(
-                        f"Expected {name!r} to have rows of one length, padded. Received: {name}={value!r}."
-                    ) from error
-            if isinstance(value, tf.RaggedTensor) or not hasattr(value, "dtype"):
-                raise ValueError(
-                    f"{type(self).__name__} expects {name!r} to be an array or a tensor with rows of one length, "
-                    f"padded. Received: {name} of type {type(value).__name__}."
-                )
-            # Not standardize_dtype, whose own error for strings names no input.
-            dtype = getattr(value.dtype, "name", str(value.dtype))
-            is_right = "int" in dtype or (dtype == "bool" and name == names[1])
-            if not is_right and not called_on_placeholders():
-                raise ValueError(
-                    f"{type(self).__name__} expects {name!r} to hold integers. Received: {name}.dtype={dtype}. "
-                    f"In a functional model: keras.Input((None,), dtype='int32', name={name!r})."
-                )
-            if len(value.shape) != 2:
-                raise ValueError(
-                    f"{type(self).__name__} expects {name!r} to be [batch, sequence]. "
-                    f"Received: {name}.shape={tuple(value.shape)}."
-                )
-            checked[name] = tf.convert_to_tensor(value) if isinstance(value, np.ndarray) else value
-        shapes = {name: tuple(value.shape) for name, value in checked.items()}
-        if any(len(set(sizes) - {None}) > 1 for sizes in zip(*shapes.values(), strict=True)):
-            raise ValueError(f"{type(self).__name__} expects inputs of one shape. Received: shapes={shapes}.")
-        if any(shape[1] == 0 for shape in shapes.values()):
-            raise ValueError(f"{type(self).__name__} expects rows of at least one token. Received: shapes={shapes}.")
-        self._check_sequence_length(shapes[names[0]][1])
-        return checked
-
-    def _check_sequence_length(self, length: int | None) -> None:
-        """Refuses a sequence that is longer than the encoder's positions; `length` is None where not static."""
-        if length is not None and self.max_positions is not None and length > self.max_positions:
-            raise ValueError(
-                f"{type(self).__name__} has positions for {self.max_positions} tokens. "
-                f"Received: a sequence of {length}. Make shorter ones, BertPreprocessor(..., "
-                f"sequence_length={self.max_positions}), or read long documents in windows: "
-                f"WindowedEncoder(encoder, window={self.max_positions}, stride={self.max_positions // 4})."
-            )
-
-    def _standardize(self, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
-        if not isinstance(inputs, Mapping):
-            # Keras's TimeDistributed comes here without a call.
-            self._check_inputs(inputs)
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
-        given = {name: tf.convert_to_tensor(inputs[name]) for name in names if name in inputs}
-        is_checked = not compiled_by_xla()
-        if is_checked:
-            given = check_shapes(given, self.max_positions)
-        mask = self._mask(given)
-        # A number beyond 32 bits must not become a small one.
-        ids = {name: tf.saturate_cast(given[name], "int32") for name in (names[0], names[2]) if name in given}
-        if is_checked:
-            ids = check_ids(ids, mask, {names[0]: self.vocab_size, names[2]: self.type_vocab_size})
-        token_ids = ids[names[0]]
-        return token_ids, mask, ids.get(names[2], tf.zeros_like(token_ids))
-
-    def _mark_wrong_rows(self, outputs: dict[str, Any], mask: Any, token_ids: Any, segment_ids: Any) -> dict[str, Any]:
-        """Makes NaN of the outputs of rows whose ids are in no table."""
-        limits = ((token_ids, self.vocab_size), (segment_ids, self.type_vocab_size))
-        wrong = [tf.reduce_any(out_of_range(ids, mask, limit), axis=1) for ids, limit in limits if limit is not None]
-
-        def mark(output: Any) -> Any:
-            rows = tf.reshape(tf.reduce_any(tf.stack(wrong), axis=0), [-1, *[1] * (len(output.shape) - 1)])
-            return tf.where(rows, tf.constant(math.nan, output.dtype), output) if output.dtype.is_floating else output
-
-        return keras.tree.map_structure(mark, outputs) if wrong else outputs
-
-    def _mask(self, inputs: dict[str, Any]) -> Any:
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
-        if names[1] in inputs:
-            return keras.ops.cast(inputs[names[1]], "bool")
-        return keras.ops.ones_like(inputs[names[0]], dtype="bool")
-
-    def compute_mask(self, inputs: dict[str, Any], previous_mask: Any = None) -> dict[str, Any]:
-        mask = self._mask(inputs)
-        if self.combination is None:
-            encoder_outputs: Any = [mask] * len(self.selected_layers)
-        else:
-            # Keras takes axis 1 for the sequence; that of a stack is the layer.
-            encoder_outputs = mask if self.combination.has_sequence_axis else None
-        masks = {"encoder_outputs": encoder_outputs, "sequence_output": mask, "mask": None}
-        if self.has_pooler:
-            masks["pooled_output"] = None
-        if self.return_attention_scores:
-            masks["attention_scores"] = None
-        return masks
-
-    def compute_output_spec(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
-        batch, sequence = inputs[names[0]].shape
-        shape = (batch, sequence, self.hidden_size)
-        count = len(self.selected_layers)
-        outputs: dict[str, Any] = {
-            "sequence_output": KerasTensor(shape, self.compute_dtype, name="sequence_output"),
-            "mask": KerasTensor((batch, sequence), "bool", name="mask"),
-        }
-        if self.combination is None:
-            outputs["encoder_outputs"] = [
-                KerasTensor(shape, self.compute_dtype, name=f"encoder_outputs_{i}") for i in range(count)
-            ]
-        else:
-            combined = self.combination.compute_output_shape([shape] * count)
-            outputs["encoder_outputs"] = KerasTensor(combined, self.compute_dtype, name="encoder_outputs")
-        if self.has_pooler:
-            outputs["pooled_output"] = KerasTensor((batch, self.hidden_size), self.compute_dtype, name="pooled_output")
-        if self.return_attention_scores:
-            scores = (batch, count, self.num_heads, sequence, sequence)
-            outputs["attention_scores"] = KerasTensor(scores, self.compute_dtype, name="attention_scores")
-        return outputs
-
-    def compute_output_shape(self, input_shape: Any) -> dict[str, Any]:
-        if not isinstance(input_shape, Mapping):
-            raise ValueError(
-                f"{type(self).__name__} expects the shapes of a dict of ids. Received: input_shape={input_shape!r}. "
-                "TimeDistributed and other layers that wrap one for a single tensor take a model from ids to vectors: "
-                "TimeDistributed(keras.Model(ids, vectors))."
-            )
-        ids = {name: KerasTensor(shape, "int32") for name, shape in input_shape.items()}
-        return keras.tree.map_structure(lambda output: output.shape, self.compute_output_spec(ids))
+        collector = LayerCollector(self.num_layers, keep=numbers)
+        states = self.run(*self._standardize(inputs), collector, training).states
+        return [states[number] for number in numbers]
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -494,7 +270,7 @@ class LayerwiseEncoder(keras.layers.Layer):
         unseen: list[tuple[str, keras.layers.Layer]] = [("", self)]
         while unseen:
             prefix, parent = unseen.pop()
-            for layer in parent._layers:
+            for layer in sublayers(parent):
                 found[f"{prefix}{layer.name}"] = layer
                 unseen.append((f"{prefix}{layer.name}/", layer))
         return found

@@ -1,11 +1,14 @@
 """The layers with weights that LoRA can train, such that what was trained comes back from a file."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+
+from keras_bert_layers.keras_compatibility import sublayers
 
 
 class _KeepsLora(keras.layers.Layer):
@@ -95,3 +98,16 @@ class Embedding(_KeepsLora, keras.layers.Embedding):
 
     def call(self, inputs: Any) -> Any:
         return tf.cast(tf.gather(ops.convert_to_tensor(self.embeddings), inputs), self.compute_dtype)
+
+
+def has_lora(layer: keras.layers.Layer) -> bool:
+    """Whether LoRA is on in a layer or in one inside it."""
+    return getattr(layer, "lora_enabled", False) or any(has_lora(inner) for inner in sublayers(layer))
+
+
+def freeze_all_but_lora(layers: Iterable[keras.layers.Layer]) -> None:
+    """Freezes what these layers hold, but for the matrices of LoRA."""
+    for layer in layers:
+        inside = sublayers(layer)
+        layer.trainable = bool(inside) or getattr(layer, "lora_enabled", False)
+        freeze_all_but_lora(inside)

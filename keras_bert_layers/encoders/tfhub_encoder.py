@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -7,8 +7,10 @@ import tensorflow as tf
 
 from keras_bert_layers.checkpoints.tfhub_saved_model import TFHubSavedModel, check_saved_source
 from keras_bert_layers.encoders.adopted_variables import AdoptedVariables
-from keras_bert_layers.encoders.layerwise_encoder import TFHUB_NAMES, EncoderStates, LayerwiseEncoder, check_flags
+from keras_bert_layers.encoders.layer_collector import LayerCollector
+from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.layers.layer_combination import LayerCombination
+from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -18,7 +20,7 @@ class TFHubEncoder(LayerwiseEncoder):
     Takes any SavedModel with TF Hub's contract for transformer text encoders that has `encoder_outputs`, whatever its
     architecture. Its variables are this layer's weights: the same objects, not copies. It runs in its own dtype and its
     outputs are cast to this layer's. TF Hub encoders give out no layer 0. For inputs and outputs see
-    `LayerwiseEncoder`.
+    `EncoderContract`.
 
     A `.keras` file carries the graph, which is executable: it loads with `safe_mode=False` alone.
 
@@ -78,7 +80,7 @@ class TFHubEncoder(LayerwiseEncoder):
         self.vocab_size = self.pretrained.rows("word_embeddings")
         self.type_vocab_size = self.pretrained.rows("(token_)?type_embeddings")
         self.max_positions = self.pretrained.rows("position_embeddings?")
-        self.set_layers(layers, combine, trainable, return_attention_scores)
+        self.finish_init(layers, combine, trainable, return_attention_scores)
 
     def _trace(self, source: Any) -> dict[str, Any]:
         """Runs the encoder on symbolic ids, to see what it takes and gives."""
@@ -114,27 +116,13 @@ class TFHubEncoder(LayerwiseEncoder):
         return [self.pretrained]
 
     def run(
-        self,
-        token_ids: Any,
-        mask: Any,
-        segment_ids: Any,
-        collect: Callable[[int, list[Any]], list[Any]],
-        scores: list[int],
-        training: bool,
+        self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
         outputs = self._call_encoder(token_ids, tf.cast(mask, "int32"), segment_ids, training)
-
-        def restore(states: list[Any]) -> Any:
-            return tf.where(mask[..., None], tf.cast(states[0], self.compute_dtype), 0)
-
+        collected = collector.start()
         for number, states in enumerate(outputs["encoder_outputs"], start=1):
-            collect(number, [states])
-        return EncoderStates(
-            last=[outputs["encoder_outputs"][-1]],
-            restore=restore,
-            pooled_output=outputs.get("pooled_output"),
-            attention_scores={},
-        )
+            collected.take(number, states)
+        return self._without_padding(collected.result(), mask, outputs.get("pooled_output"))
 
     def _call_encoder(self, token_ids: Any, mask: Any, segment_ids: Any, training: bool = False) -> dict[str, Any]:
         inputs = dict(zip(TFHUB_NAMES, (token_ids, mask, segment_ids), strict=True))

@@ -5,15 +5,15 @@ import keras
 import tensorflow as tf
 
 from keras_bert_layers.checkpoints.bert_config import BertConfig
-from keras_bert_layers.encoders.dropout import Dropout
+from keras_bert_layers.encoders.attention_rows import PackedRows, PaddedRows
+from keras_bert_layers.encoders.execution import fused_by_onednn
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.lora import Dense
-from keras_bert_layers.encoders.padding_removal import join_heads, run_with_onednn, split_heads
 
 
 def _gelu(x: Any) -> Any:
     r"""The exact GELU, \(x \, \Phi(x)\) (Hendrycks & Gimpel 2016)."""
-    if run_with_onednn():
+    if fused_by_onednn():
         # In the form that is fused with the matmul before it.
         return keras.activations.gelu(x, approximate=False)
     return x * tf.math.erfc(x * -math.sqrt(0.5)) * 0.5
@@ -46,54 +46,37 @@ class SelfAttention(keras.layers.Layer):
 
     Call arguments:
         tokens: `[tokens, hidden]`.
-        layout: of `padding_removal.attention_layout`.
-        seeds: for the dropout of the scores and of the output; None draws them.
+        rows: the `PaddedRows` or `PackedRows` in which these tokens see each other.
+        training: bool, for dropout.
 
     Returns:
-        `[tokens, hidden]` and, with `scores=True`, the softmax `[batch, heads, sequence, sequence]`, else None.
+        `[tokens, hidden]`, and the attention scores, which are the softmax, `[rows, heads, length, length]`.
     """
 
     def __init__(self, config: BertConfig, hidden_dropout: float, attention_dropout: float, **kwargs: Any):
         super().__init__(**kwargs)
         policy = self.dtype_policy
-        self.num_heads = config.num_attention_heads
         self.head_size = config.hidden_size // config.num_attention_heads
         self.query = dense(config.hidden_size, config, "query", policy)
         self.key = dense(config.hidden_size, config, "key", policy)
         self.value = dense(config.hidden_size, config, "value", policy)
-        self.attention_dropout = Dropout(attention_dropout, dtype=policy, name="attention_dropout")
+        self.attention_dropout = keras.layers.Dropout(attention_dropout, dtype=policy, name="attention_dropout")
         self.output_dense = dense(config.hidden_size, config, "output", policy)
-        self.hidden_dropout = Dropout(hidden_dropout, dtype=policy, name="hidden_dropout")
+        self.hidden_dropout = keras.layers.Dropout(hidden_dropout, dtype=policy, name="hidden_dropout")
         self.layer_norm = LayerNormalization(epsilon=config.layer_norm_eps, dtype=policy, name="layer_norm")
 
     def build(self, input_shape: Any) -> None:
         for layer in (self.query, self.key, self.value, self.output_dense, self.layer_norm):
             layer.build(input_shape)
 
-    def call(
-        self,
-        tokens: Any,
-        layout: dict[str, Any],
-        seeds: Any = (None, None),
-        training: bool = False,
-        scores: bool = False,
-    ) -> Any:
-        query, key, value = (
-            split_heads(projection(tokens), layout, self.num_heads) for projection in (self.query, self.key, self.value)
-        )
+    def call(self, tokens: Any, rows: PaddedRows | PackedRows, training: bool = False) -> tuple[Any, Any]:
+        query, key, value = (rows.split(projection(tokens)) for projection in (self.query, self.key, self.value))
         logits = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(self.head_size))
-        # The layout holds booleans, for Keras would cast numbers to 16 bit at each sublayer.
-        logits = tf.cast(logits, "float32") + tf.where(layout["visible"], 0.0, -1e9)
-        weights = tf.cast(tf.nn.softmax(logits), self.compute_dtype)
-        context = tf.matmul(self.attention_dropout(weights, seed=seeds[0], training=training), value)
-        context = tf.reshape(join_heads(context, layout), [-1, self.num_heads * self.head_size])
-        output = self.output_dense(context)
-        output = self.hidden_dropout(output, seed=seeds[1], training=training)
-        return self.layer_norm(output + tokens, training=training), weights if scores else None
-
-    def draw_seeds(self) -> tuple[Any, Any]:
-        """Returns the next `seeds`."""
-        return self.attention_dropout.draw_seed(), self.hidden_dropout.draw_seed()
+        scores = tf.nn.softmax(tf.cast(logits, "float32") + tf.where(rows.visible, 0.0, -1e9))
+        scores = tf.cast(scores, self.compute_dtype)
+        context = rows.join(tf.matmul(self.attention_dropout(scores, training=training), value))
+        output = self.hidden_dropout(self.output_dense(context), training=training)
+        return self.layer_norm(output + tokens, training=training), scores
 
 
 class FeedForward(keras.layers.Layer):
@@ -101,7 +84,7 @@ class FeedForward(keras.layers.Layer):
 
     Call arguments:
         tokens: `[tokens, hidden]`.
-        seed: for the dropout; None draws one.
+        training: bool, for dropout.
 
     Returns:
         `[tokens, hidden]`.
@@ -113,7 +96,7 @@ class FeedForward(keras.layers.Layer):
         activation = ACTIVATIONS.get(config.hidden_act, config.hidden_act)
         self.intermediate = dense(config.intermediate_size, config, "intermediate", policy, activation)
         self.output_dense = dense(config.hidden_size, config, "output", policy)
-        self.hidden_dropout = Dropout(hidden_dropout, dtype=policy, name="hidden_dropout")
+        self.hidden_dropout = keras.layers.Dropout(hidden_dropout, dtype=policy, name="hidden_dropout")
         self.layer_norm = LayerNormalization(epsilon=config.layer_norm_eps, dtype=policy, name="layer_norm")
 
     def build(self, input_shape: Any) -> None:
@@ -121,9 +104,8 @@ class FeedForward(keras.layers.Layer):
         self.output_dense.build((None, self.intermediate.units))
         self.layer_norm.build(input_shape)
 
-    def call(self, tokens: Any, seed: Any = None, training: bool = False) -> Any:
-        output = self.output_dense(self.intermediate(tokens))
-        output = self.hidden_dropout(output, seed=seed, training=training)
+    def call(self, tokens: Any, training: bool = False) -> Any:
+        output = self.hidden_dropout(self.output_dense(self.intermediate(tokens)), training=training)
         return self.layer_norm(output + tokens, training=training)
 
 
@@ -134,30 +116,19 @@ class TransformerBlock(keras.layers.Layer):
         config: the sizes, the activation and the epsilon.
         hidden_dropout: rate after each of the two parts.
         attention_dropout: rate on the attention's softmax.
-        recompute: whether training keeps only the input and computes the rest again for the gradient (Chen et al.
-            2016), which takes less memory and more time.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Call arguments:
         tokens: float `[tokens, hidden]`, where tokens are the real ones of the batch, or all.
-        layout: of `padding_removal.attention_layout`: where these tokens stand in `[batch, sequence]`.
+        rows: the `PaddedRows` or `PackedRows` in which these tokens see each other.
         training: bool, for dropout.
-        scores: bool, whether the attention scores are wanted.
 
     Returns:
-        `[tokens, hidden]`, and the scores `[batch, heads, sequence, sequence]` or None.
+        `[tokens, hidden]`, and the attention scores `[rows, heads, length, length]`.
     """
 
-    def __init__(
-        self,
-        config: BertConfig,
-        hidden_dropout: float,
-        attention_dropout: float,
-        recompute: bool = False,
-        **kwargs: Any,
-    ):
+    def __init__(self, config: BertConfig, hidden_dropout: float, attention_dropout: float, **kwargs: Any):
         super().__init__(**kwargs)
-        self.recompute = recompute
         self.hidden_size = config.hidden_size
         self.attention = SelfAttention(
             config, hidden_dropout, attention_dropout, dtype=self.dtype_policy, name="attention"
@@ -168,16 +139,6 @@ class TransformerBlock(keras.layers.Layer):
         self.attention.build((None, self.hidden_size))
         self.feed_forward.build((None, self.hidden_size))
 
-    def call(self, tokens: Any, layout: dict[str, Any], training: bool = False, scores: bool = False) -> Any:
-        if not (self.recompute and training) or scores:
-            tokens, weights = self.attention(tokens, layout=layout, training=training, scores=scores)
-            return self.feed_forward(tokens, training=training), weights
-        attention_seeds = self.attention.draw_seeds()
-        feed_forward_seed = self.feed_forward.hidden_dropout.draw_seed()
-
-        @tf.recompute_grad
-        def run(tokens: Any) -> Any:
-            tokens, _ = self.attention(tokens, layout=layout, seeds=attention_seeds, training=True)
-            return self.feed_forward(tokens, seed=feed_forward_seed, training=True)
-
-        return run(tokens), None
+    def call(self, tokens: Any, rows: PaddedRows | PackedRows, training: bool = False) -> tuple[Any, Any]:
+        tokens, scores = self.attention(tokens, rows=rows, training=training)
+        return self.feed_forward(tokens, training=training), scores

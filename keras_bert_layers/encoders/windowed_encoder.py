@@ -6,9 +6,11 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor, ops
 
-from keras_bert_layers.encoders.layerwise_encoder import HUGGINGFACE_NAMES, TFHUB_NAMES, LayerwiseEncoder
-from keras_bert_layers.encoders.padding_removal import remove_padding, token_layout
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
+from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
+from keras_bert_layers.encoders.token_layout import PackedLayout, PaddedLayout, choose_whole_layout
 from keras_bert_layers.layers.layer_combination import LayerCombination
+from keras_bert_layers.token_inputs import HUGGINGFACE_NAMES, TFHUB_NAMES, family_of
 
 MERGES = ("max_context", "mean", None)
 _FAR = 2**31 - 1
@@ -18,7 +20,7 @@ class Windows(NamedTuple):
     """The windows of a batch of documents: a batch of `rows` windows of `width` slots, one slot for each token.
 
     Attributes:
-        layout: of `token_layout` for `exists`: where the rows stand in `[batch, windows]`.
+        layout: of `exists`: where the rows stand in `[batch, windows]`.
         exists: bool `[batch, windows]`.
         rows: int32 `[batch, windows]`, the number of the row; that of some other where the window does not exist.
         columns: int32 `[rows, width]`, the column of the document whose token stands in the slot.
@@ -31,7 +33,7 @@ class Windows(NamedTuple):
         steps: columns from the start of one window to that of the next; an int, or int32 `[batch, 1]`.
     """
 
-    layout: dict[str, Any]
+    layout: PaddedLayout | PackedLayout
     exists: Any
     rows: Any
     columns: Any
@@ -45,7 +47,7 @@ class Windows(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
-class WindowedEncoder(LayerwiseEncoder):
+class WindowedEncoder(EncoderContract):
     r"""Runs an encoder on documents that are longer than its positions, in overlapping windows, and joins the states.
 
     A document is one row `[CLS] w_1 ... w_n [SEP]`, padded at its end, of any length
@@ -70,7 +72,7 @@ class WindowedEncoder(LayerwiseEncoder):
     (`max_tokens`) is cut: pieces past the last window, and with them the document's own [SEP], are zero in the outputs
     and False in `mask`. An eager call warns of it, and a functional model when it is built on inputs so long.
 
-    Inputs and outputs are those of `LayerwiseEncoder`, for any layers and any combination of `encoder`. With
+    Inputs and outputs are those of `EncoderContract`, for any layers and any combination of `encoder`. With
     `merge=None` all outputs have the window as second axis, `sequence_output` being `[batch, windows, width, hidden]`
     and `mask` `[batch, windows, width]`, with as many windows as the padded length needs (at most `max_windows`) and
     width the smaller of `window` and the padded length. There are two more, and no implicit masks:
@@ -133,7 +135,7 @@ class WindowedEncoder(LayerwiseEncoder):
         repeat_first_segment: bool = False,
         name: str | None = None,
     ):
-        if not isinstance(encoder, LayerwiseEncoder) or isinstance(encoder, WindowedEncoder):
+        if not isinstance(encoder, LayerwiseEncoder):
             raise TypeError(
                 "WindowedEncoder expects a BertEncoder, a HuggingFaceEncoder or a TFHubEncoder. "
                 f"Received: encoder of type {type(encoder).__module__}.{type(encoder).__name__}."
@@ -351,16 +353,16 @@ class WindowedEncoder(LayerwiseEncoder):
         counts = self._number_of_windows(lengths, steps)
         numbers = tf.range(self._most_windows(sequence))
         starts, exists = numbers * steps, numbers < counts
-        layout = token_layout(exists)
+        layout = choose_whole_layout(exists)
         sizes = tf.where(exists, tf.minimum(lengths - starts, self.window), 0)
         is_static = isinstance(sequence, int)
         width = min(sequence, self.window) if is_static else tf.minimum(sequence, self.window)
-        if self.merge is not None and "positions" in layout and not (is_static and sequence <= self.window):
+        if self.merge is not None and not layout.is_static and not (is_static and sequence <= self.window):
             # Of longer rows, only as many columns as any window fills. XLA wants to know the shape beforehand.
             width = tf.where(sequence > self.window, tf.maximum(tf.reduce_max(sizes), 1), width)
 
         def per_row(values: Any) -> Any:
-            return remove_padding(tf.broadcast_to(values, tf.shape(exists)), layout)[:, None]
+            return layout.pack(tf.broadcast_to(values, tf.shape(exists)))[:, None]
 
         slots, row_sizes = tf.range(width), per_row(sizes)
         columns = tf.minimum(per_row(starts) + slots, sequence - 1)
@@ -368,7 +370,9 @@ class WindowedEncoder(LayerwiseEncoder):
         columns = tf.where(slots == row_sizes - 1, per_row(full_lengths) - 1, columns)
         tokens = per_row(tf.range(batch)[:, None]) * sequence + columns
         kept, filled = tf.convert_to_tensor(self._kept(mask, segment_ids)), slots < row_sizes
-        return Windows(layout, exists, layout["index"], columns, tokens, filled, kept, lengths, counts, heads, steps)
+        return Windows(
+            layout, exists, layout.token_numbers, columns, tokens, filled, kept, lengths, counts, heads, steps
+        )
 
     def _check_heads(self, heads: Any, lengths: Any) -> Any:
         """Returns the lengths, of documents whose first segment has room in the windows that they need."""
@@ -431,7 +435,7 @@ class WindowedEncoder(LayerwiseEncoder):
             return tf.gather(vectors, windows.rows[:, 0])
         batch = tf.shape(windows.exists)[0]
         documents = tf.where(windows.exists, tf.range(batch)[:, None], -1)
-        return _segment_mean(vectors, remove_padding(documents, windows.layout), batch)
+        return _segment_mean(vectors, windows.layout.pack(documents), batch)
 
     def compute_mask(self, inputs: dict[str, Any], previous_mask: Any = None) -> dict[str, Any] | None:  # type: ignore[override]
         if self.merge is None:
@@ -448,7 +452,7 @@ class WindowedEncoder(LayerwiseEncoder):
                 if len(state.shape) == 3:
                     state._keras_mask = outputs["mask"]
             return outputs
-        names = HUGGINGFACE_NAMES if HUGGINGFACE_NAMES[0] in inputs else TFHUB_NAMES
+        names = family_of(inputs)
         batch, sequence = inputs[names[0]].shape
         width = None if sequence is None else min(sequence, self.window)
         count = None if sequence is None else self._most_windows(sequence)

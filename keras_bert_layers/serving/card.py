@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.keras_compatibility import layers_inside
 from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.serving.card_schema import FORMAT, vocabulary_sha256
@@ -54,7 +54,7 @@ def make_card(
         "dtype": options.dtype or "float32",
         "quantize": options.quantize,
         "loss_against_float32": loss,
-        "encoders": [_encoder(layer) for layer in layers if isinstance(layer, LayerwiseEncoder)],
+        "encoders": [_encoder(layer) for layer in layers if isinstance(layer, EncoderContract)],
         "vocabulary": tokens and {"size": len(tokens), "sha256": vocabulary_sha256(tokens)},
         "tokenizer": {key: value for key, value in settings.items() if key not in ("name", "dtype", "trainable")}
         or None,
@@ -128,7 +128,7 @@ def _versions() -> dict[str, str | None]:
     }
 
 
-def _encoder(encoder: LayerwiseEncoder) -> dict[str, Any]:
+def _encoder(encoder: EncoderContract) -> dict[str, Any]:
     combine = encoder.combine
     return {
         "name": encoder.name,

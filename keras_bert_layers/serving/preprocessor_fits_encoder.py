@@ -2,8 +2,8 @@
 
 import re
 
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 from keras_bert_layers.serving.model_steps import Step
 from keras_bert_layers.serving.served_model import ServedModel
@@ -30,12 +30,12 @@ def check_preprocessor_fits_encoder(served: ServedModel) -> None:
             # The same ids under another name.
             if id(step.inputs[0]) in sources:
                 sources[id(step.outputs[0])] = sources[id(step.inputs[0])]
-        elif isinstance(operation, LayerwiseEncoder):
+        elif isinstance(operation, EncoderContract):
             for source in {id(x): sources[id(x)] for x in step.inputs if id(x) in sources}.values():
                 _compare(source, operation)
 
 
-def _compare(source: Step, encoder: LayerwiseEncoder) -> None:
+def _compare(source: Step, encoder: EncoderContract) -> None:
     preprocessor = source.operation
     made = f"{type(preprocessor).__name__} {preprocessor.name!r}"
     taken = f"{type(encoder).__name__} {encoder.name!r}"

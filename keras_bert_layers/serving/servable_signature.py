@@ -3,7 +3,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from keras_bert_layers.encoders.padding_removal import graph_for
+from keras_bert_layers.encoders.execution import graph_for
 from keras_bert_layers.serving.bucketed_function import BucketedFunction
 from keras_bert_layers.serving.export_options import ExportOptions
 from keras_bert_layers.serving.pruned_function import PrunedFunction, Tensors

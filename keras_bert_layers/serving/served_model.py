@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.keras_compatibility import functional_model, operation_of
 from keras_bert_layers.serving.join_preprocessor import join_preprocessor
 from keras_bert_layers.serving.model_steps import Step, is_string, makes_strings, model_steps, run_steps, steps_to
@@ -63,7 +63,7 @@ class ServedModel:
         sources = {id(x): x for step in string_steps for x in step.inputs if id(x) not in made and not is_string(x)}
         self.string_sources = {f"string_source_{i}": tensor for i, tensor in enumerate(sources.values())}
         self.preprocessors = [step for step in host_steps if isinstance(step.operation, TextPreprocessor)]
-        self.encoders = [step for step in self.dense_steps if isinstance(step.operation, LayerwiseEncoder)]
+        self.encoders = [step for step in self.dense_steps if isinstance(step.operation, EncoderContract)]
 
     @property
     def sequence_length(self) -> int | None:
@@ -125,7 +125,7 @@ def _output_names(model: keras.Model) -> list[str]:
         operation = operation_of(tensor)
         if path and isinstance(path[0], str):
             names.append("_".join(map(str, path)))
-        elif isinstance(operation, LayerwiseEncoder):
+        elif isinstance(operation, EncoderContract):
             # An encoder names its tensors by their keys.
             names.append(tensor.name)
         else:

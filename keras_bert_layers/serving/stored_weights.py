@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder
-from keras_bert_layers.encoders.layerwise_encoder import LayerwiseEncoder
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder
 from keras_bert_layers.keras_compatibility import is_autocast, layers_inside
 from keras_bert_layers.serving.export_options import ExportOptions
@@ -60,7 +60,7 @@ class StoredWeights:
                 "model.quantize(...). Export it without them, or export the model as it was before."
             )
         in_half = self.dtype == "bfloat16" or (self.dtype == "float16" and options.target == "gpu")
-        encoders = [layer for layer in layers if isinstance(layer, LayerwiseEncoder)]
+        encoders = [layer for layer in layers if isinstance(layer, EncoderContract)]
         inner = {id(layer): layer for encoder in encoders for layer in (encoder, *layers_inside(encoder))}
         self._half_layers = list(inner.values()) if in_half else []
         pretrained = [weight for encoder in encoders for part in encoder.pretrained_layers for weight in part.weights]

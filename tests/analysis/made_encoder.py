@@ -32,22 +32,21 @@ class MadeEncoder(LayerwiseEncoder):
         self.logits = random.normal(size=(len(tables), num_heads, tables.shape[1], tables.shape[1])).astype("float32")
         self.num_layers, self.hidden_size, self.num_heads = len(tables) - 1, tables.shape[2], num_heads
         self.texts_seen = tf.Variable(0, trainable=False)
-        self.set_layers(arguments.get("layers", "all"), arguments.get("combine"), True, False)
+        self.finish_init(arguments.get("layers", "all"), arguments.get("combine"), True, False)
 
     @property
     def pretrained_layers(self) -> list:
         return []
 
-    def run(self, token_ids, mask, segment_ids, collect, scores, training) -> EncoderStates:
+    def run(self, token_ids, mask, segment_ids, collector, training) -> EncoderStates:
         self.texts_seen.assign_add(tf.shape(token_ids)[0])
         length = tf.shape(token_ids)[1]
         states = {
             layer: tf.gather(table, token_ids) + tf.constant(places)[:length]
             for layer, (table, places) in enumerate(zip(self.tables, self.places, strict=True))
         }
-        for layer, state in states.items():
-            collect(layer, [state])
         attention = {}
+        scores = collector.keep_scores
         if scores:
             batch, heads = tf.shape(token_ids)[0], tf.range(self.num_heads)
             shape = tf.stack([batch, self.num_heads, length, length])
@@ -59,9 +58,10 @@ class MadeEncoder(LayerwiseEncoder):
             for layer in scores:
                 logits = tf.gather_nd(self.logits[layer], tf.stack(indices, axis=-1))
                 attention[layer] = tf.nn.softmax(tf.where(mask[:, None, None, :], logits, -1e9))
-        return EncoderStates(
-            [states[self.num_layers]], lambda parts: tf.where(mask[..., None], parts[0], 0), None, attention
-        )
+        collected = collector.start()
+        for layer, state in states.items():
+            collected.take(layer, tf.where(mask[..., None], state, 0), attention.get(layer))
+        return EncoderStates(*collected.result(), pooled_output=None)
 
 
 class Reference:

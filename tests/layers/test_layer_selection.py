@@ -25,22 +25,18 @@ class ConstantEncoder(LayerwiseEncoder):
         self.num_heads = 1
         self.has_embeddings = has_embeddings
         self.has_pooler = False
-        self.set_layers(layers, combine, trainable=True, return_attention_scores=False)
+        self.finish_init(layers, combine, trainable=True, return_attention_scores=False)
 
     @property
     def pretrained_layers(self):
         return []
 
-    def run(self, token_ids, mask, segment_ids, collect, scores, training):
-        zeros = tf.zeros((*token_ids.shape, HIDDEN))
+    def run(self, token_ids, mask, segment_ids, collector, training):
+        real = tf.cast(mask, "float32")[..., None] * tf.ones(HIDDEN)
+        collected = collector.start()
         for number in range(0 if self.has_embeddings else 1, self.num_layers + 1):
-            collect(number, zeros + float(number))
-        return EncoderStates(
-            last=zeros + float(self.num_layers),
-            restore=lambda states: tf.where(mask[..., None], states, 0.0),
-            pooled_output=None,
-            attention_scores={},
-        )
+            collected.take(number, real * float(number))
+        return EncoderStates(*collected.result(), pooled_output=None)
 
 
 def numbers_given_out(num_layers, layers, has_embeddings=True):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_bert_layers as kbl
-from keras_bert_layers.encoders.padding_removal import halves, remove_padding, restore_padding, token_layout
+from keras_bert_layers.encoders.token_layout import HalvedLayout, PackedLayout, PaddedLayout, choose_layout
 
 MASK = np.array([[False, True, False, True], [False] * 4, [True] * 4])
 PADDED = np.arange(24.0).reshape(3, 4, 2)
@@ -46,39 +46,39 @@ def ids(lengths, sequence=24):
 
 
 def test_keeps_the_real_tokens_in_order():
-    layout = token_layout(tf.constant(MASK))
-    tokens = remove_padding(tf.constant(PADDED), layout)
+    layout = PackedLayout(tf.constant(MASK))
+    tokens = layout.pack(tf.constant(PADDED))
     np.testing.assert_array_equal(tokens, PADDED[MASK])
-    np.testing.assert_array_equal(restore_padding([tokens], layout), np.where(MASK[..., None], PADDED, 0))
+    np.testing.assert_array_equal(layout.unpack(tokens), np.where(MASK[..., None], PADDED, 0))
 
 
 def test_ids_too():
-    layout = token_layout(tf.constant(MASK))
-    np.testing.assert_array_equal(remove_padding(tf.constant(PADDED[..., 0]), layout), PADDED[MASK][:, 0])
+    layout = PackedLayout(tf.constant(MASK))
+    np.testing.assert_array_equal(layout.pack(tf.constant(PADDED[..., 0])), PADDED[MASK][:, 0])
 
 
 @pytest.mark.parametrize("mask", [np.zeros((2, 3), bool), np.zeros((0, 3), bool)], ids=["no token", "no row"])
 def test_without_any_token(mask):
-    layout = token_layout(tf.constant(mask))
-    tokens = remove_padding(tf.zeros((*mask.shape, 2)), layout)
-    assert restore_padding([tokens], layout).shape == (*mask.shape, 2)
+    layout = PackedLayout(tf.constant(mask))
+    tokens = layout.pack(tf.zeros((*mask.shape, 2)))
+    assert layout.unpack(tokens).shape == (*mask.shape, 2)
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_halves_are_whole_texts(lengths):
     mask = tf.sequence_mask(lengths, 24)
-    layout = token_layout(mask)
-    first, second = halves(remove_padding(tf.reshape(tf.range(tf.size(mask)), mask.shape), layout), layout)
-    rows = [np.unique(tokens // 24) for tokens, _ in (first, second)]
+    layout = HalvedLayout(mask)
+    first, second = layout.halves(layout.pack(tf.reshape(tf.range(tf.size(mask)), mask.shape)))
+    rows = [np.unique(half[0] // 24) for half in (first, second)]
     assert not set(rows[0]) & set(rows[1])
-    total = len(layout["positions"])
+    total = len(layout.positions)
     assert len(first[0]) + len(second[0]) == total
-    for part, (tokens, half) in zip(("first", "second"), (first, second), strict=True):
+    for part, (tokens, half_mask, positions) in zip(("first", "second"), (first, second), strict=True):
         assert len(tokens) <= total / 2 + (max(lengths, default=0) if part == "second" else 0)
-        offset = 0 if part == "first" else len(first[1]["mask"])
-        np.testing.assert_array_equal((half["positions"] + [offset, 0]) @ [[24], [1]], tokens[:, None])
-        assert len(tokens) or not len(half["mask"])
-    np.testing.assert_array_equal(tf.concat([first[1]["mask"], second[1]["mask"]], 0), mask)
+        offset = 0 if part == "first" else len(first[1])
+        np.testing.assert_array_equal(tf.add(positions, [offset, 0]) @ [[24], [1]], tokens[:, None])
+        assert len(tokens) or not len(half_mask)
+    np.testing.assert_array_equal(tf.concat([first[1], second[1]], 0), mask)
 
 
 def test_keeps_the_padding_under_xla():
@@ -86,21 +86,20 @@ def test_keeps_the_padding_under_xla():
 
     @tf.function(jit_compile=True)
     def compiled(mask, padded):
-        layout = token_layout(mask)
-        seen.update(layout)
-        tokens = remove_padding(padded, layout)
+        layout = choose_layout(mask, training=False)
+        seen["layout"] = type(layout)
+        tokens = layout.pack(padded)
         seen["tokens"] = tokens.shape
-        return restore_padding([tokens], layout)
+        return layout.unpack(tokens)
 
     expected = np.where(MASK[..., None], PADDED, 0)
     np.testing.assert_array_equal(compiled(tf.constant(MASK), tf.constant(PADDED)), expected)
-    assert set(seen) == {"mask", "index", "tokens"}
-    assert seen["tokens"] == (12, 2)
+    assert seen == {"layout": PaddedLayout, "tokens": (12, 2)}
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_knows_xla_through_a_function_inside(jit_compile):
-    inner = tf.function(lambda mask: tf.constant("positions" in token_layout(mask)))
+    inner = tf.function(lambda mask: tf.constant(not choose_layout(mask, training=False).is_static))
     outer = tf.function(lambda mask: inner(mask), jit_compile=jit_compile)
     assert bool(outer(tf.constant(MASK))) != jit_compile
 

@@ -1,0 +1,37 @@
+"""Who will run the graph that is built now: some operations have forms that are fast for one of them alone."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from keras_bert_layers.keras_compatibility import compiled_by_xla, onednn_is_on
+
+_target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", default=None)
+
+
+@contextlib.contextmanager
+def graph_for(target: str) -> Iterator[None]:
+    """Graphs built inside are for `"cpu"` or `"gpu"`, whatever devices this machine has."""
+    token = _target.set(target)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def is_cpu_inference_graph(training: bool) -> bool:
+    """Whether what is built now is an inference graph that TensorFlow's own executor runs on CPU."""
+    if training or tf.executing_eagerly() or compiled_by_xla():
+        return False
+    target = _target.get()
+    return not tf.config.list_physical_devices("GPU") if target is None else target == "cpu"
+
+
+def fused_by_onednn() -> bool:
+    """Whether oneDNN will fuse what is built now: here if it is on, and in an export for CPU always.
+
+    A server counts, and not the machine that makes the export (docs/processors.md).
+    """
+    return _target.get() == "cpu" or onednn_is_on()

@@ -1,0 +1,56 @@
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_layers.keras_compatibility import seed_generators
+
+
+def layer_calls(layers: Sequence[keras.layers.Layer], training: bool, recompute: bool) -> list[Callable[..., Any]]:
+    """Returns how to call the layers of an encoder such that training does nothing that no gradient asks for.
+
+    The layers below the lowest one that is trained run as in inference: without dropout, and nothing of them is kept.
+
+    Args:
+        layers: embeddings and encoder layers, from the lowest.
+        training: whether this is training.
+        recompute: whether encoder layers keep only their input and are computed again for the gradient, which takes
+            less memory and more time (Chen et al. 2016).
+
+    Returns:
+        For each layer a function of its call's arguments but `training`.
+    """
+    # Not `trainable_variables`, which are none where a layer is frozen and one inside it is not.
+    is_trained = [any(variable.trainable for variable in layer.variables) for layer in layers]
+    lowest_trained = is_trained.index(True) if any(is_trained) else len(layers)
+
+    def call_of(number: int, layer: keras.layers.Layer) -> Callable[..., Any]:
+        if training and number < lowest_trained:
+            return lambda *inputs, **rows: tf.nest.map_structure(
+                tf.stop_gradient, layer(*inputs, **rows, training=False)
+            )
+        # Embeddings keep nothing but ids anyway.
+        if training and recompute and number > 0:
+            return _recomputed(layer)
+        return functools.partial(layer, training=training)
+
+    return [call_of(number, layer) for number, layer in enumerate(layers)]
+
+
+def _recomputed(block: keras.layers.Layer) -> Callable[..., Any]:
+    def call(tokens: Any, rows: Any) -> tuple[Any, None]:
+        # What each dropout inside draws next, so that both times the same is dropped.
+        seeds = [(generator.state, generator.next()) for generator in seed_generators(block)]
+
+        @tf.recompute_grad
+        def run(tokens: Any) -> Any:
+            with keras.StatelessScope(state_mapping=seeds):
+                tokens, _ = block(tokens, rows=rows, training=True)
+                return tokens
+
+        # The attention scores would have to be kept.
+        return run(tokens), None
+
+    return call
