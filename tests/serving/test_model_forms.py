@@ -78,7 +78,13 @@ def labelling(request, vocabulary, tmp_path_factory) -> Labelling:
         "probabilities": keras.Model(model.input, probabilities),
         "best": keras.Model(model.input, {"label": best, "loud_text": answers["loud_text"]}),
         "scaled": keras.Model(own_text, keras.layers.Rescaling(2.0, name="scaled")(model(own_text)["scores"])),
-        "halved": keras.Sequential([keras.Model(model.input, answers["scores"]), keras.layers.Rescaling(0.5)]),
+        "halved": keras.Sequential(
+            [
+                keras.Input((), dtype="string"),
+                keras.Model(model.input, answers["scores"]),
+                keras.layers.Rescaling(0.5),
+            ]
+        ),
     }
     if request.param == "gpu":
         # XLA takes its time.
