@@ -1,16 +1,17 @@
 """Does a refactoring change any output, or any time? Two trees of this project against each other.
 
     python benchmarks/compare_trees.py OLD_TREE NEW_TREE --outputs
-    python benchmarks/compare_trees.py OLD_TREE NEW_TREE --times [--rows NAME ...] [--rounds N]
+    python benchmarks/compare_trees.py OLD_TREE NEW_TREE --times [--rows NAME ...] [--seconds N]
 
 `--outputs`: each tree writes what `recorded_outputs.py` records in a process of its own. Printed are the entries whose
 largest absolute difference is above 1e-6, those that are text or integers and not equal, and those that one tree
-lacks; any of them makes the exit status 1. `--groups` takes some of the groups alone.
+lacks; any of them makes the exit status 1. `--groups` takes some of the groups alone. For a tree may stand a file that
+its `recorded_outputs.py` wrote.
 
 `--times`: two processes, one for each tree, hold BERT-base with random weights and run the rows of `forward.py` and
-`latency.py` in turns, old and new, who goes first changing every round, after one run of each that does not count. The
-ratio that decides is that of the smallest times, old / new; below 0.98 the exit status is 1. The median of the rounds'
-ratios stands beside it.
+`latency.py` in turns, old and new, who goes first changing every round, after one run of each that does not count. Each
+row takes half a minute (`--seconds`), and at least 3 rounds. The ratio that decides is that of the smallest times, old
+/ new; below 0.98 the exit status is 1. The median of the rounds' ratios stands beside it.
 
 A worktree of the commit to compare with makes a tree: `git worktree add ../old COMMIT`.
 """
@@ -30,6 +31,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 TOLERANCE = 1e-6
 SLOWEST = 0.98
+ROUNDS = 3
 
 
 def environment(tree):
@@ -41,10 +43,19 @@ def environment(tree):
 
 
 def record(tree, path, groups):
+    """Returns name -> array of a tree, or of a file that `recorded_outputs.py` wrote."""
+    if pathlib.Path(tree).is_file():
+        path = tree
+    else:
+        run_recorder(tree, path, groups)
+    with np.load(path) as file:
+        arrays = dict(file)
+    return {name: array for name, array in arrays.items() if not groups or name.split("/")[0] in groups}
+
+
+def run_recorder(tree, path, groups):
     command = [sys.executable, os.fspath(HERE / "recorded_outputs.py"), os.fspath(path), *groups]
     subprocess.run(command, env=environment(tree), check=True)
-    with np.load(path) as file:
-        return dict(file)
 
 
 def difference(old, new):
@@ -106,12 +117,12 @@ class Runner:
 
 
 def rows():
-    """Returns name -> the lengths of the texts of each batch, and rounds."""
+    """Returns name -> the lengths of the texts of each batch."""
     import forward
     import latency
 
-    found = {name: (texts, rounds) for name, (texts, rounds, _) in forward.WORKLOADS.items()}
-    return {f"latency, 1 x {latency.LENGTHS[0]}": ([latency.LENGTHS], 20), **found}
+    found = {name: texts for name, (texts, _, _) in forward.WORKLOADS.items()}
+    return {f"latency, 1 x {latency.LENGTHS[0]}": [latency.LENGTHS], **found}
 
 
 def work():
@@ -126,14 +137,14 @@ def work():
     for line in sys.stdin:
         row = line.rstrip("\n")
         if row not in runs:
-            runs[row] = [peer.on(lengths) for lengths in known[row][0]]
+            runs[row] = [peer.on(lengths) for lengths in known[row]]
         started = time.perf_counter()
         for run in runs[row]:
             run()
         print(json.dumps(time.perf_counter() - started), file=answers, flush=True)
 
 
-def compare_times(old_tree, new_tree, names, rounds):
+def compare_times(old_tree, new_tree, names, seconds):
     from measure import report
 
     known = rows()
@@ -144,18 +155,19 @@ def compare_times(old_tree, new_tree, names, rounds):
     results = []
     for row in names or known:
         times = {name: [] for name in runners}
-        for number in range(-1, rounds or known[row][1]):
-            for name in sorted(runners, reverse=number % 2 == 0):
+        for runner in runners.values():
+            runner.seconds(row)
+        while len(times["old"]) < ROUNDS or sum(map(sum, times.values())) < seconds:
+            for name in sorted(runners, reverse=len(times["old"]) % 2 == 0):
                 # Threads of the other may spin for a while after its turn.
                 time.sleep(0.2)
-                seconds = runners[name].seconds(row)
-                if number >= 0:
-                    times[name].append(seconds)
-        smallest = {name: min(seconds) for name, seconds in times.items()}
+                times[name].append(runners[name].seconds(row))
+        smallest = {name: min(runs) for name, runs in times.items()}
         ratios = [old / new for old, new in zip(times["old"], times["new"], strict=True)]
         results.append(
             {
                 "row": row,
+                "rounds": len(ratios),
                 "old, ms": 1e3 * smallest["old"],
                 "new, ms": 1e3 * smallest["new"],
                 "old / new, smallest": f"{smallest['old'] / smallest['new']:.3f}",
@@ -177,7 +189,7 @@ def main():
     parser.add_argument("--groups", nargs="*", default=[], help="of the outputs, these groups alone")
     parser.add_argument("--times", action="store_true", help="compare times")
     parser.add_argument("--rows", nargs="*", default=[], help="of the times, these rows alone")
-    parser.add_argument("--rounds", type=int, help="for each row, in place of its own number")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for each row")
     arguments = parser.parse_args()
     if not (arguments.outputs or arguments.times):
         parser.error("expected --outputs, --times or both")
@@ -185,7 +197,7 @@ def main():
     if arguments.outputs:
         good &= compare_outputs(arguments.old, arguments.new, arguments.groups)
     if arguments.times:
-        good &= compare_times(arguments.old, arguments.new, arguments.rows, arguments.rounds)
+        good &= compare_times(arguments.old, arguments.new, arguments.rows, arguments.seconds)
     sys.exit(0 if good else 1)
 
 

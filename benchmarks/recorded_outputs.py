@@ -524,7 +524,8 @@ def exports():
         "gpu": {"target": "gpu"},
         "gpu, pair": {"target": "gpu", "form": "pair", "signatures": ["tokens", "words"]},
         "gpu, words": {"target": "gpu", "form": "words", "signatures": ["words"]},
-        "gpu, bfloat16, int8": {"target": "gpu", "dtype": "bfloat16", "quantize": "int8", "signatures": ["embed"]},
+        "gpu, bfloat16": {"target": "gpu", "dtype": "bfloat16", "signatures": ["embed"]},
+        "gpu, int8": {"target": "gpu", "quantize": "int8", "signatures": ["embed"]},
     }
     for name, options in cases.items():
         form = options.pop("form", "text")

@@ -237,6 +237,8 @@ def main():
     if arguments.table:
         columns = [name for name, _, _ in SETTINGS]
         rows = [
+            "# Lines whose ids differ, by language\n",
+            f"Made by `python benchmarks/tokenizer_parity.py DATA --table {arguments.table}`.\n",
             f"Lines whose ids are not Hugging Face's. {versions}.\n",
             "| language | lines | BertTokenizer, all vocabularies | "
             + " | ".join(f"tf.text, {c}" for c in columns)

@@ -1,4 +1,4 @@
-"""What depends on the versions and set-ups of Keras and TensorFlow, and on what they have no public name for."""
+"""What depends on versions and settings of Keras and TensorFlow, and on names of theirs that are not public."""
 
 import os
 import sys
@@ -12,16 +12,16 @@ def check_keras() -> None:
         ImportError: if `TF_USE_LEGACY_KERAS` is set or Keras runs on another backend than TensorFlow.
     """
     legacy = os.environ.get("TF_USE_LEGACY_KERAS", "").lower()
-    # transformers sets the variable for itself when its TensorFlow classes are imported; then it is nobody's choice,
-    # and `refuse_legacy_tensors` watches over each call.
+    # transformers sets the variable when its TensorFlow classes are imported. The user did not choose it then, and
+    # `refuse_legacy_tensors` checks each call instead.
     if legacy in ("1", "true") and "transformers" not in sys.modules:
         raise ImportError(
-            "keras_bert_layers is made of Keras 3 layers, and TF_USE_LEGACY_KERAS turns `tf.keras` into the legacy "
-            "tf_keras, in whose models a Keras 3 layer has no weights and never trains. "
+            "keras_bert_layers expects Keras 3, and TF_USE_LEGACY_KERAS turns `tf.keras` into the legacy tf_keras, in "
+            "whose models a Keras 3 layer has no weights and never trains. "
             f"Received: TF_USE_LEGACY_KERAS={os.environ['TF_USE_LEGACY_KERAS']}. "
             "Unset the variable (transformers finds tf_keras without it) and build models with `import keras`."
         )
-    # Read before importing keras: with a backend that is not installed, that import dies with a message of its own.
+    # Read before importing keras, which fails with another message where the backend is not installed.
     backend = os.environ.get("KERAS_BACKEND")
     if not backend or "keras" in sys.modules:
         import keras
@@ -60,10 +60,25 @@ def refuse_legacy_tensors(layer: Any, inputs: Any) -> None:
         )
 
 
+def implicit_mask(tensor: Any) -> Any:
+    """Returns the mask that Keras attached to a tensor for the layers that come after; None where there is none."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def set_implicit_mask(tensor: Any, mask: Any) -> None:
+    """Attaches a mask to a tensor, as Keras does with what a layer's `compute_mask` returns."""
+    tensor._keras_mask = mask
+
+
+def is_alias(variable: Any, tf_variable: Any) -> bool:
+    """Whether a Keras variable that was made from a `tf.Variable` is that variable, and not a copy."""
+    return variable._value is tf_variable
+
+
 def onednn_is_on() -> bool:
     """Whether TensorFlow's graph optimiser fuses operations with oneDNN in this process.
 
-    By itself it does on processors with instructions for neural networks (VNNI, bfloat16, AMX); the environment
+    The default is on for processors with instructions for neural networks (VNNI, bfloat16, AMX). The environment
     variable `TF_ENABLE_ONEDNN_OPTS`, read when TensorFlow is imported, turns it on or off on every x86 processor.
     """
     # TensorFlow has no public way to ask.
@@ -157,10 +172,10 @@ def seed_generators(layer: Any) -> list[Any]:
 
 
 def called_on_placeholders() -> bool:
-    """Whether a call is Keras's own on placeholders, which are float32 whatever the data are.
+    """Whether it is Keras that calls a layer, on placeholders that are float32 whatever the data are.
 
-    So Keras rebuilds a subclassed model that it loads. What a layer raises then it swallows, and leaves the weights of
-    that layer and of all after it random.
+    Keras does so to rebuild a subclassed model that it loads. It ignores errors that a layer raises then, and leaves
+    the weights of that layer and of all after it random.
     """
     # Keras has no public way to ask.
     from keras.src.backend.common.symbolic_scope import in_symbolic_scope
@@ -169,14 +184,14 @@ def called_on_placeholders() -> bool:
 
 
 def check_saved_dtype(layer_name: str, config: Any) -> None:
-    """Checks that what a saved configuration has for a dtype policy is one: Keras would fail on it without a word.
+    """Checks that the dtype policy in a saved configuration is one, since Keras's own error would not say so.
 
     Args:
-        layer_name: the class of the layer that the configuration is of.
-        config: the configuration.
+        layer_name: the class of the layer that was saved.
+        config: its configuration.
 
     Raises:
-        ValueError: if it has something else.
+        ValueError: if it is something else.
     """
     import keras
 
@@ -189,6 +204,6 @@ def check_saved_dtype(layer_name: str, config: Any) -> None:
         policy = error
     if not isinstance(policy, (keras.dtype_policies.DTypePolicy, keras.dtype_policies.DTypePolicyMap)):
         raise ValueError(
-            f"The saved configuration of a {layer_name} is expected to hold a dtype policy. "
+            f"Expected the saved configuration of a {layer_name} to hold a dtype policy. "
             f"Received: dtype={str(saved)[:200]}. The file is damaged or of another version."
         )

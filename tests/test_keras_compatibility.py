@@ -1,17 +1,61 @@
-"""What has no public name in Keras and TensorFlow, each by what it is for: a new version breaks these tests first."""
+"""What is not public in Keras and TensorFlow does what it is used for.
+
+`check_keras` is tested in test_public_interface.py, `onednn_is_on` in encoders/test_optimized_graph.py.
+"""
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_bert_layers.keras_compatibility import (
+    called_on_placeholders,
     functional_model,
     functional_nodes,
+    implicit_mask,
+    is_alias,
     is_autocast,
     is_stateful,
     layers_inside,
     operation_of,
+    set_implicit_mask,
 )
+
+
+def test_implicit_mask_is_what_keras_attaches():
+    states = keras.layers.Embedding(3, 2, mask_zero=True)(np.array([[1, 2, 0]]))
+    np.testing.assert_array_equal(implicit_mask(states), [[True, True, False]])
+    assert implicit_mask(tf.ones((1, 3, 2))) is None
+
+
+def test_a_mask_that_was_set_reaches_the_layers_of_keras():
+    states = tf.constant([[[1.0], [3.0], [100.0]]])
+    set_implicit_mask(states, tf.constant([[True, True, False]]))
+    assert keras.layers.GlobalAveragePooling1D()(states).numpy().tolist() == [[2.0]]
+
+
+def test_is_alias():
+    variable = tf.Variable([1.0, 2.0])
+    own = keras.Variable(initializer=variable, dtype="float32")
+    assert is_alias(own, variable)
+    own.assign([3.0, 4.0])
+    assert variable.numpy().tolist() == [3.0, 4.0]
+    # Keras cannot store it in another dtype without a copy.
+    assert not is_alias(keras.Variable(initializer=variable, dtype="float16"), variable)
+
+
+def test_placeholders_are_told_from_a_users_call():
+    seen = []
+
+    class Outer(keras.layers.Layer):
+        def call(self, inputs):
+            seen.append(called_on_placeholders())
+            return inputs
+
+    layer = Outer()
+    layer(np.ones((1, 2)))
+    layer(keras.Input((2,)))
+    assert seen == [False, True]
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_layers.keras_compatibility import is_alias
+
 
 class AdoptedVariables(keras.layers.Layer):
     """Makes the variables of a foreign TensorFlow object a Keras 3 layer's weights: the same objects, no copies.
@@ -47,9 +49,12 @@ class AdoptedVariables(keras.layers.Layer):
             for variable in variables
         ]
         for own, variable in zip(self.adopted, variables, strict=True):
-            # Keras makes a copy in silence where it cannot alias.
-            if own._value is not variable:
-                raise RuntimeError(f"Keras {keras.__version__} copied the variable {variable.name}; 3.10 is needed.")
+            # Where Keras cannot alias, it makes a copy and does not say so.
+            if not is_alias(own, variable):
+                raise RuntimeError(
+                    f"Expected Keras to use the variable {variable.name} itself, which needs Keras 3.10 or later. "
+                    f"Received: a copy, by Keras {keras.__version__}."
+                )
         self.built = True
 
     def rows(self, table: str) -> int | None:

@@ -181,8 +181,8 @@ class Weighted(Sum):
     def check_count(combination: Any, count: int) -> None:
         if count != combination.w.shape[0]:
             raise ValueError(
-                f"This LayerCombination has a weight for each of {combination.w.shape[0]} layers. "
-                f"Received: {count} layers. Make another LayerCombination for them."
+                f"Expected as many layers as this LayerCombination was built for: it has a weight for each of "
+                f"{combination.w.shape[0]} layers. Received: {count} layers. Make another LayerCombination for them."
             )
 
     def term(self, position: int, state: Any) -> Any:

@@ -49,7 +49,7 @@ class LayerCombination(keras.layers.Layer):
 
     Raises:
         ValueError: for an unknown mode, for options of another mode, and for tensors of different shapes.
-        TypeError: for a `layer_norm` that is no bool.
+        TypeError: for a `layer_norm` that is not a bool.
 
     Example:
 
@@ -73,7 +73,7 @@ class LayerCombination(keras.layers.Layer):
         temperature: float = 1.0,
         **kwargs: Any,
     ):
-        # Without Keras's own casting, which comes before `call`: a 16-bit policy would cast the states first.
+        # Keras casts inputs before `call`: with a 16-bit policy the states would be rounded first.
         super().__init__(autocast=False, **kwargs)
         if mode not in COMBINE_MODES:
             raise ValueError(f"Expected `mode` to be one of {', '.join(COMBINE_MODES)}. Received: mode={mode!r}.")
@@ -81,8 +81,8 @@ class LayerCombination(keras.layers.Layer):
         given = [f"{option}={value!r}" for option, value in options.items() if value != Weighted.options[option]]
         if given and not MODES[mode].options:
             raise ValueError(
-                f'These options belong to mode "weighted" alone. Received: mode={mode!r}, {", ".join(given)}. '
-                "Leave them out."
+                f"Expected mode={mode!r} without options: {', '.join(Weighted.options)} belong to mode "
+                f'"weighted" alone. Received: mode={mode!r}, {", ".join(given)}. Leave them out.'
             )
         self.mode = mode
         self.layer_norm: bool = options["layer_norm"]
@@ -105,7 +105,7 @@ class LayerCombination(keras.layers.Layer):
         shapes = config.get("input_shape") if isinstance(config, dict) else None
         if not isinstance(shapes, (list, tuple)) or not all(isinstance(shape, (list, tuple)) for shape in shapes):
             raise ValueError(
-                "The saved configuration of a LayerCombination is expected to hold the shapes that it was built for. "
+                "Expected the saved configuration of a LayerCombination to hold the shapes that it was built for. "
                 f"Received: build_config={str(config)[:200]}. The file is damaged or of another version."
             )
         super().build_from_config(config)
@@ -154,7 +154,7 @@ class LayerCombination(keras.layers.Layer):
         """The K weights of mode `"weighted"`, `[K]` float32 that sum to 1: `softmax(w / temperature)`."""
         if not hasattr(self, "w"):
             raise AttributeError(
-                'Only a LayerCombination("weighted") that was built has `layer_weights`. '
+                'Expected a LayerCombination("weighted") that was built, since no other has `layer_weights`. '
                 f"Received: mode={self.mode!r}, built={self.built}."
             )
         w = ops.convert_to_numpy(self.w) / self.temperature

@@ -22,7 +22,7 @@ def select_layers(layers: int | str | Iterable[int], num_hidden_layers: int, emb
         layers: an int, a list or a range of ints, or one of `"all"` (1 to L), `"all+embeddings"` (0 to L), `"lastN"`
             (as `"last4"`), `"first_last"` (1 and L), `"a:b"` (a Python slice over 0 to L).
         num_hidden_layers: L, the number of layers that the encoder holds.
-        embeddings: whether the encoder gives out layer 0. TF Hub encoders do not.
+        embeddings: whether the encoder returns layer 0. TF Hub encoders do not.
 
     Returns:
         A list of at least one int, each from 0 to L (from 1 where `embeddings` is false).
@@ -54,9 +54,9 @@ def select_layers(layers: int | str | Iterable[int], num_hidden_layers: int, emb
         )
     if not embeddings and 0 in selected:
         raise ValueError(
-            "This encoder does not give out layer 0, the output of its embeddings (a TF Hub encoder has no output for "
-            f"it). Received: layers={layers!r}. Choose among layers 1 to {top}, or take the same BERT in "
-            "Hugging Face's format: BertEncoder.from_pretrained(...) has layer 0."
+            f"Expected layers from 1 to {top}: this encoder does not return layer 0, the output of its embeddings (no "
+            f"TF Hub encoder does). Received: layers={layers!r}. Choose among layers 1 to {top}, or take the same BERT "
+            "in Hugging Face's format: BertEncoder.from_pretrained(...) has layer 0."
         )
     return selected
 

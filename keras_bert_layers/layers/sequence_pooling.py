@@ -5,7 +5,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_bert_layers.keras_compatibility import check_saved_dtype, refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import check_saved_dtype, implicit_mask, refuse_legacy_tensors
 
 POOLING_MODES = ("cls", "mean", "max", "mean_sqrt_length", "attention")
 
@@ -44,7 +44,7 @@ class SequencePooling(keras.layers.Layer):
 
     Raises:
         ValueError: for an unknown mode, and where neither `mask` nor an implicit mask says which tokens are real.
-        TypeError: for flags that are no bool.
+        TypeError: for flags that are not bools.
 
     Example:
 
@@ -53,8 +53,8 @@ class SequencePooling(keras.layers.Layer):
     <tf.Tensor: shape=(1, 2), dtype=float32, numpy=array([[1., 2.]], dtype=float32)>
     """  # noqa: E501
 
-    def __init__(self, mode: str, exclude_special_tokens: bool = False, normalize: bool = False, **kwargs: Any):
-        # Without Keras's own casting, which comes before `call`: a 16-bit policy would cast the states first.
+    def __init__(self, mode: str, *, exclude_special_tokens: bool = False, normalize: bool = False, **kwargs: Any):
+        # Keras casts inputs before `call`: with a 16-bit policy the states would be rounded first.
         super().__init__(autocast=False, **kwargs)
         if mode not in POOLING_MODES:
             raise ValueError(f"Expected `mode` to be one of {', '.join(POOLING_MODES)}. Received: mode={mode!r}.")
@@ -63,8 +63,8 @@ class SequencePooling(keras.layers.Layer):
                 raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={flag!r}.")
         if mode == "cls" and exclude_special_tokens:
             raise ValueError(
-                'Mode "cls" pools the special token [CLS] and cannot exclude it. '
-                "Received: mode='cls', exclude_special_tokens=True. Choose another mode."
+                'Expected another mode with exclude_special_tokens=True: "cls" pools the special token [CLS] and '
+                "cannot exclude it. Received: mode='cls', exclude_special_tokens=True. Choose another mode."
             )
         self.mode = mode
         self.exclude_special_tokens = exclude_special_tokens
@@ -88,11 +88,12 @@ class SequencePooling(keras.layers.Layer):
                 "SequencePooling expects a tensor [batch, sequence, hidden], or [batch, K, sequence, hidden] for K "
                 f"stacked layers. Received: inputs.shape={tuple(inputs.shape)}."
             )
-        implicit_mask = getattr(inputs, "_keras_mask", None)
-        if mask is None and implicit_mask is None:
+        implied = implicit_mask(inputs)
+        if mask is None and implied is None:
             raise ValueError(
-                "SequencePooling must know which tokens are real. Received: mask=None, and inputs without a mask of "
-                "Keras. Pass mask=features['mask'] of the encoder."
+                "SequencePooling expects `mask`, or inputs that carry Keras's implicit mask, since it must know which "
+                "tokens are real. Received: mask=None, and inputs without a mask. Pass mask=features['mask'] of the "
+                "encoder."
             )
         if self.exclude_special_tokens != (special_tokens_mask is not None):
             raise ValueError(
@@ -105,7 +106,7 @@ class SequencePooling(keras.layers.Layer):
         for name, value in masks.items():
             if isinstance(value, (list, tuple)):
                 masks[name] = value = ops.convert_to_tensor(value)
-            self._check_mask(name, implicit_mask if name == "mask" and value is None else value, inputs)
+            self._check_mask(name, implied if name == "mask" and value is None else value, inputs)
         return super().__call__(inputs, **masks, **kwargs)
 
     def _check_mask(self, name: str, mask: Any, inputs: Any) -> None:
@@ -122,7 +123,7 @@ class SequencePooling(keras.layers.Layer):
 
     def call(self, inputs: Any, mask: Any = None, special_tokens_mask: Any = None) -> Any:
         # Keras fills in the implicit mask by itself only where `inputs` is the one tensor of the call.
-        kept = ops.cast(inputs._keras_mask if mask is None else mask, "bool")
+        kept = ops.cast(implicit_mask(inputs) if mask is None else mask, "bool")
         if special_tokens_mask is not None:
             kept = ops.logical_and(kept, ops.logical_not(ops.cast(special_tokens_mask, "bool")))
         if len(inputs.shape) == 4:
@@ -137,7 +138,7 @@ class SequencePooling(keras.layers.Layer):
             pooled = ops.where(count > 0, pooled, 0.0)
         elif self.mode == "attention":
             scores = ops.matmul(states, ops.cast(self.query, "float32")) / math.sqrt(states.shape[-1])
-            # Not Keras's, which warns of a sequence of one token.
+            # TensorFlow's softmax, for that of Keras warns of a sequence of one token.
             weights = tf.nn.softmax(ops.where(kept, ops.expand_dims(scores, -1), -1e9), axis=-2)
             pooled = ops.sum(weights * states, axis=-2)
         else:
@@ -146,7 +147,7 @@ class SequencePooling(keras.layers.Layer):
             pooled = pooled / (ops.sqrt(count) if self.mode == "mean_sqrt_length" else count)
         if self.normalize:
             squared = ops.sum(ops.square(pooled), axis=-1, keepdims=True)
-            # Not a small number under the root alone, which gives a vector of zeros a gradient of 1e12.
+            # A small number added under the root would give a vector of zeros a gradient of 1e12.
             pooled = ops.where(squared > 1e-24, pooled * ops.rsqrt(ops.maximum(squared, 1e-24)), 0.0)
         return ops.cast(pooled, self.compute_dtype)
 

@@ -4,7 +4,12 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.keras_compatibility import called_on_placeholders, check_saved_dtype, refuse_legacy_tensors
+from keras_bert_layers.keras_compatibility import (
+    called_on_placeholders,
+    check_saved_dtype,
+    refuse_legacy_tensors,
+    set_implicit_mask,
+)
 
 WORD_POOLING_MODES = ("first", "last", "mean", "max")
 
@@ -65,7 +70,7 @@ class WordPooling(keras.layers.Layer):
     """  # noqa: E501
 
     def __init__(self, mode: str, **kwargs: Any):
-        # Without Keras's own casting, which comes before `call`: a 16-bit policy would cast the states first.
+        # Keras casts inputs before `call`: with a 16-bit policy the states would be rounded first.
         super().__init__(autocast=False, **kwargs)
         if mode not in WORD_POOLING_MODES:
             raise ValueError(f"Expected `mode` to be one of {', '.join(WORD_POOLING_MODES)}. Received: mode={mode!r}.")
@@ -105,17 +110,17 @@ class WordPooling(keras.layers.Layer):
                 f"{tuple(word_ids.shape)}."
             )
         outputs = super().__call__(inputs, word_ids, **kwargs)
-        # Keras's `compute_mask` sees the first argument alone, and the mask is made from the second.
+        # Keras gives `compute_mask` the first argument alone, and this mask comes from the second.
         for states in keras.tree.flatten(outputs["word_outputs"]):
-            states._keras_mask = outputs["word_mask"]
+            set_implicit_mask(states, outputs["word_mask"])
         return outputs
 
     def call(self, inputs: Any, word_ids: Any) -> dict[str, Any]:
         batch, sequence = tf.unstack(tf.shape(word_ids))
-        # In their own dtype: as an int32, 2**32 would be 0.
+        # Compared in their own dtype: as an int32, 2**32 would be 0.
         valid = (word_ids >= 0) & (word_ids < tf.cast(sequence, word_ids.dtype))
         word_ids = tf.cast(word_ids, "int32")
-        # Of all words of the batch, the number of each token's one. Segment operations leave out what is negative.
+        # Each token's word, numbered across the batch. Segment operations leave negative numbers out.
         segments = tf.where(valid, tf.range(batch)[:, None] * sequence + word_ids, -1)
         counts = tf.math.unsorted_segment_sum(
             tf.ones_like(segments, "float32"), segments, num_segments=batch * sequence
@@ -126,7 +131,7 @@ class WordPooling(keras.layers.Layer):
             positions = tf.broadcast_to(tf.range(sequence), [batch, sequence])
             reduce = tf.math.unsorted_segment_min if self.mode == "first" else tf.math.unsorted_segment_max
             positions = tf.reshape(reduce(positions, segments, num_segments=batch * sequence), [batch, sequence])
-            # Where there is no word, any position will do.
+            # The position does not matter where there is no word: its state becomes zero below.
             positions = tf.where(word_mask, positions, 0)
 
         def pool(states: Any) -> Any:
@@ -134,7 +139,7 @@ class WordPooling(keras.layers.Layer):
             if self.mode in ("first", "last"):
                 pooled = tf.gather(states, positions, axis=len(states.shape) - 2, batch_dims=1)
             else:
-                # The K layers of a stack are so many rows more.
+                # Each of the K layers of a stack counts as a row.
                 layers = tf.shape(states)[1] if is_stack else 1
                 offsets = (tf.range(batch)[:, None] * (layers - 1) + tf.range(layers)) * sequence
                 rows = tf.where(valid[:, None], segments[:, None] + offsets[:, :, None], -1)

@@ -84,13 +84,17 @@ def loss_against(
     """
     loss: dict[str, dict[str, dict[str, float]]] = {}
     for name, servable in servables.items():
-        # In batches that the allowed sizes of a GPU export hold.
         inputs = _tensors(servable, example_inputs(servable.inputs, len(TEXTS)))
-        expected = exact[name].function(**inputs)
-        received = servable.function(**inputs) if _has_fixed_batch(servable) else _in_single_rows(servable, inputs)
-        floats = [output for output, value in expected.items() if value.dtype.is_floating]
+        # In single rows, which the allowed sizes of a GPU export hold, where the batch is open.
+        batches = [inputs] if _has_fixed_batch(servable) else _single_rows(inputs)
+        expected = [exact[name].function(**batch) for batch in batches]
+        received = [servable.function(**batch) for batch in batches]
+        floats = [output for output, value in expected[0].items() if value.dtype.is_floating]
         if floats:
-            loss[name] = {output: _difference(expected[output], received[output]) for output in floats}
+            loss[name] = {
+                output: _difference([row[output] for row in expected], [row[output] for row in received])
+                for output in floats
+            }
     return loss
 
 
@@ -98,14 +102,16 @@ def _has_fixed_batch(servable: ServableSignature) -> bool:
     return rows_of(servable.inputs, 0) > 0
 
 
-def _in_single_rows(servable: ServableSignature, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    rows = [servable.function(**{key: value[i : i + 1] for key, value in inputs.items()}) for i in range(len(TEXTS))]
-    return {name: tf.concat([row[name] for row in rows], 0) for name in rows[0]}
+def _single_rows(inputs: dict[str, tf.Tensor]) -> list[dict[str, tf.Tensor]]:
+    return [{key: value[i : i + 1] for key, value in inputs.items()} for i in range(len(TEXTS))]
 
 
-def _difference(expected: tf.Tensor, received: tf.Tensor) -> dict[str, float]:
-    first = np.asarray(expected, "float64").reshape(-1, expected.shape[-1])
-    second = np.asarray(received, "float64").reshape(first.shape)
+def _difference(expected: list[tf.Tensor], received: list[tf.Tensor]) -> dict[str, float]:
+    # Rows of texts that are padded to the longest of their batch differ in length.
+    first, second = (
+        np.concatenate([np.asarray(row, "float64").reshape(-1, row.shape[-1]) for row in rows])
+        for rows in (expected, received)
+    )
     norms = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
     cosines = (first * second).sum(axis=-1)[norms > 0] / norms[norms > 0]
     return {

@@ -170,7 +170,7 @@ def test_every_function_on_every_encoder(encoder_factory, kind, pairs, tmp_path)
     analysis.write_projector(encoder, preprocessor, texts, tmp_path / "projector", labels, layers)
     assert sorted(path.name for path in (tmp_path / "projector").iterdir()) == [f"layer_{n:02d}" for n in layers]
     if not encoder.has_embeddings:
-        with pytest.raises(ValueError, match="does not give out layer 0"):
+        with pytest.raises(ValueError, match="does not return layer 0"):
             analysis.contextuality(encoder, preprocessor, texts, "all+embeddings")
 
 

@@ -151,9 +151,9 @@ class TestLayers:
 
     def test_layer_0(self, kind, make):
         if kind == "tfhub":
-            with pytest.raises(ValueError, match=r"does not give out layer 0.*Received: layers='all\+embeddings'"):
+            with pytest.raises(ValueError, match=r"does not return layer 0.*Received: layers='all\+embeddings'"):
                 make(layers="all+embeddings")
-            with pytest.raises(ValueError, match="does not give out layer 0"):
+            with pytest.raises(ValueError, match="does not return layer 0"):
                 make().hidden_states(make_ids(), [0])
             return
         ids = make_ids(LENGTHS)

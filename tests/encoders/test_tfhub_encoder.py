@@ -196,7 +196,7 @@ class TestSource:
             TFHubEncoder(loaded, return_attention_scores=True)
 
     def test_layer_0(self, loaded):
-        with pytest.raises(ValueError, match=r"does not give out layer 0.*Received: layers=\[0, 1\]"):
+        with pytest.raises(ValueError, match=r"does not return layer 0.*Received: layers=\[0, 1\]"):
             TFHubEncoder(loaded, layers=[0, 1])
 
 

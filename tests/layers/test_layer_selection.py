@@ -174,7 +174,7 @@ def test_a_generator_is_read_once():
 def test_layer_0_is_the_embeddings(layers, expected):
     assert numbers_given_out(4, layers) == expected
     with pytest.raises(
-        ValueError, match=r"does not give out layer 0.*TF Hub.*Received: layers=.*Choose among layers 1 to 4"
+        ValueError, match=r"does not return layer 0.*TF Hub.*Received: layers=.*Choose among layers 1 to 4"
     ):
         ConstantEncoder(4, layers, has_embeddings=False)
 

@@ -1,5 +1,7 @@
 """`SequencePooling` against NumPy, row by row."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import tensorflow as tf
 from keras_bert_layers import LayerCombination, SequencePooling
 from keras_bert_layers.layers.sequence_pooling import POOLING_MODES
 
-from ..layer_test_case import LayerCase, run_config_test, run_layer_test, run_precision_test, run_saving_test
+from ..layer_test_case import LayerCase, run_config_test, run_layer_test, run_precision_test, run_xla_test
 
 HIDDEN = 6
 # All tokens, some, one, holes, none.
@@ -57,6 +59,16 @@ def case(mode, states=STATES, **options):
     return LayerCase(SequencePooling, {"mode": mode, **options}, states, call_arguments)
 
 
+# For tests/layers/test_keras_files.py.
+SAVED = {
+    **{mode: case(mode) for mode in POOLING_MODES},
+    **{f"{mode}_normalized": case(mode, STACKED, normalize=True) for mode in POOLING_MODES},
+    **{f"{mode}_words": case(mode, exclude_special_tokens=True) for mode in OTHER_MODES},
+    "frozen": case("attention", trainable=False),
+    "float16": case("attention", dtype="mixed_float16"),
+}
+
+
 def with_query(mode, **options):
     layer = SequencePooling(mode, **options)
     layer.build((None, None, HIDDEN))
@@ -82,6 +94,7 @@ class TestModes:
             expected=pool_batch(mode, states, normalize=normalize),
             num_weights=count,
             num_trainable_weights=count,
+            xla=False,
         )
 
     @pytest.mark.parametrize("normalize", [False, True])
@@ -90,7 +103,13 @@ class TestModes:
         run_layer_test(
             case(mode, normalize=normalize, exclude_special_tokens=True),
             expected=pool_batch(mode, special=SPECIAL, normalize=normalize),
+            xla=False,
         )
+
+    def test_under_xla(self):
+        modes = itertools.product(POOLING_MODES, [False, True])
+        cases = [case(mode, states, normalize=normalize) for mode, normalize in modes for states in (STATES, STACKED)]
+        run_xla_test(cases + [case(mode, exclude_special_tokens=True) for mode in OTHER_MODES])
 
     @pytest.mark.parametrize("states", [STATES, STACKED], ids=["rank 3", "rank 4"])
     def test_attention_with_a_query(self, states):
@@ -289,16 +308,12 @@ class TestSaving:
             },
         )
 
-    def test_keras_file(self, tmp_path):
-        cases = {mode: case(mode) for mode in POOLING_MODES}
-        cases |= {f"{mode}_normalized": case(mode, STACKED, normalize=True) for mode in POOLING_MODES}
-        cases |= {f"{mode}_words": case(mode, exclude_special_tokens=True) for mode in OTHER_MODES}
-        cases["frozen"] = case("attention", trainable=False)
-        cases["float16"] = case("attention", dtype="mixed_float16")
-        run_saving_test(cases, tmp_path)
-
 
 class TestErrors:
+    def test_options_are_given_by_name(self):
+        with pytest.raises(TypeError, match="positional argument"):
+            SequencePooling("mean", True)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -350,7 +365,7 @@ class TestErrors:
             with pytest.raises(ValueError, match=r"`mask` to be \[batch, sequence\]"):
                 SequencePooling("mean")(masked(states, mask))
             with pytest.raises(ValueError, match=r"`special_tokens_mask` to be \[batch, sequence\]"):
-                SequencePooling("mean", True)(states, mask=MASK, special_tokens_mask=mask)
+                SequencePooling("mean", exclude_special_tokens=True)(states, mask=MASK, special_tokens_mask=mask)
 
     @pytest.mark.parametrize("name", ["exclude_special_tokens", "normalize"])
     @pytest.mark.parametrize("value", ["no", 1, None])

@@ -11,7 +11,7 @@ import keras_bert_layers as kbl
 from keras_bert_layers.layers.layer_combination import COMBINE_MODES
 from keras_bert_layers.layers.word_pooling import WORD_POOLING_MODES, WordPooling
 from keras_bert_layers.text.align_labels import align_labels
-from tests.layer_test_case import LayerCase, run_config_test, run_layer_test, run_precision_test, run_saving_test
+from tests.layer_test_case import LayerCase, run_config_test, run_layer_test, run_precision_test, run_xla_test
 from tests.native.saved_model_runner import SavedModelRunner
 from tests.word_reference import encode, load_tokenizer, read_wnut17
 
@@ -53,6 +53,13 @@ def word_case(mode: str, states=None) -> LayerCase:
     return LayerCase(WordPooling, {"mode": mode}, states, {"word_ids": WORD_IDS})
 
 
+# For tests/layers/test_keras_files.py.
+SAVED = {
+    **{mode: word_case(mode) for mode in WORD_POOLING_MODES},
+    "list": word_case("mean", [random_states(4, 8, 6)] * 2),
+}
+
+
 @pytest.mark.parametrize("mode", WORD_POOLING_MODES)
 @pytest.mark.parametrize("form", ["tensor", "stack", "list"])
 def test_the_four_modes_equal_a_loop(mode: str, form: str):
@@ -64,15 +71,20 @@ def test_the_four_modes_equal_a_loop(mode: str, form: str):
         inputs, expected = [states[:, k] for k in range(3)], [pooled[:, k] for k in range(3)]
     else:
         inputs, expected = states[:, 0], pooled[:, 0]
-    run_layer_test(word_case(mode, inputs), {"word_outputs": expected, "word_mask": mask}, num_weights=0, atol=1e-6)
+    outputs = {"word_outputs": expected, "word_mask": mask}
+    run_layer_test(word_case(mode, inputs), outputs, num_weights=0, xla=False, atol=1e-6)
 
 
-def test_config_precision_and_saving(tmp_path: pathlib.Path):
+def test_under_xla():
+    states = random_states(4, 3, 8, 6)
+    forms = (states[:, 0], states, [states[:, k] for k in range(3)])
+    run_xla_test([word_case(mode, form) for mode in WORD_POOLING_MODES for form in forms], atol=1e-6)
+
+
+def test_config_and_precision():
     run_config_test(word_case("mean"), {"mode": "max"}, inherited=("name", "dtype"))
     for mode in WORD_POOLING_MODES:
         run_precision_test(word_case(mode))
-    list_case = word_case("mean", [random_states(4, 8, 6)] * 2)
-    run_saving_test({**{mode: word_case(mode) for mode in WORD_POOLING_MODES}, "list": list_case}, tmp_path)
 
 
 def test_half_precision_computes_in_float32_and_casts_at_the_end():
@@ -203,8 +215,8 @@ def test_every_combine_mode(config: kbl.BertConfig, encoded: dict[str, np.ndarra
         np.testing.assert_allclose(outputs, expected, atol=1e-5, rtol=0)
 
 
-def export(config: kbl.BertConfig, directory: pathlib.Path) -> keras.Model:
-    """A model that gives out the token states and all poolings of them, in three forms."""
+def make_model(config: kbl.BertConfig) -> keras.Model:
+    """Its outputs are the token states and all poolings of them, in three forms."""
     inputs = {
         name: keras.Input((None,), dtype="int32", name=name) for name in ("input_word_ids", "input_mask", "word_ids")
     }
@@ -218,9 +230,11 @@ def export(config: kbl.BertConfig, directory: pathlib.Path) -> keras.Model:
             "stack": pooling(stack, inputs["word_ids"]),
             "tensor": pooling(states[1], inputs["word_ids"]),
         }
-    model = keras.Model(inputs, outputs)
-    kbl.export_saved_model(model, directory, check=False)
-    return model
+    return keras.Model(inputs, outputs)
+
+
+def run_by_keras(model: keras.Model, ids: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"_".join(map(str, path)): value.numpy() for path, value in keras.tree.flatten_with_path(model(ids))}
 
 
 def assert_poolings_equal_the_loop(outputs: dict[str, np.ndarray], word_ids: np.ndarray) -> None:
@@ -244,12 +258,17 @@ def test_an_export_gives_the_same_from_c(
     tmp_path: pathlib.Path,
     saved_model_runner: SavedModelRunner,
 ):
-    export(config, tmp_path / "1")
+    model = make_model(config)
+    kbl.export_saved_model(model, tmp_path / "1", check=False)
     other = {name: value[1:2, :7] for name, value in encoded.items()}
     for batch, outputs in zip(
         (encoded, other), saved_model_runner.run_batches(tmp_path / "1", [encoded, other]), strict=True
     ):
         assert_poolings_equal_the_loop(outputs, batch["word_ids"])
+        by_keras = run_by_keras(model, batch)
+        assert set(outputs) == set(by_keras)
+        for name, value in by_keras.items():
+            np.testing.assert_allclose(outputs[name], value, atol=1e-5, rtol=0, err_msg=name)
 
 
 def test_text_to_words_in_one_export(
@@ -267,9 +286,7 @@ def test_text_to_words_in_one_export(
     np.testing.assert_allclose(outputs["word_outputs"], model(tf.constant(texts))["word_outputs"], atol=1e-5)
 
 
-def test_wnut17_as_words_and_as_text(
-    data_directory: pathlib.Path, tmp_path: pathlib.Path, saved_model_runner: SavedModelRunner
-):
+def test_wnut17_as_words_and_as_text(data_directory: pathlib.Path):
     pytest.importorskip("transformers")
     file = data_directory / "vocabularies" / "bert-base-cased.vocab.txt"
     tokenizer = load_tokenizer(file, lowercase=False)
@@ -280,13 +297,9 @@ def test_wnut17_as_words_and_as_text(
     config = kbl.BertConfig(
         vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
     )
-    model = export(config, tmp_path / "1")
-    for ids, from_c in zip(batches, saved_model_runner.run_batches(tmp_path / "1", batches), strict=True):
-        assert_poolings_equal_the_loop(from_c, ids["word_ids"])
-        by_keras = {"_".join(map(str, path)): value.numpy() for path, value in keras.tree.flatten_with_path(model(ids))}
-        assert set(from_c) == set(by_keras)
-        for name, value in by_keras.items():
-            np.testing.assert_allclose(from_c[name], value, atol=1e-5, rtol=0, err_msg=name)
+    model = make_model(config)
+    for ids in batches:
+        assert_poolings_equal_the_loop(run_by_keras(model, ids), ids["word_ids"])
 
 
 @pytest.mark.parametrize(

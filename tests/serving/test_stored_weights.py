@@ -96,6 +96,18 @@ def test_int8_rows_are_looked_up_before_they_are_floats(vocabulary, tmp_path):
     assert len(int8) == 2
 
 
+def test_loss_of_rows_of_different_lengths(vocabulary, tmp_path):
+    config = kbl.BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    text = keras.Input(shape=(), dtype="string", name="text")
+    preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=16, padding="longest")
+    model = keras.Model(text, kbl.BertEncoder(config)(preprocessor(text))["sequence_output"])
+    kbl.export_saved_model(model, tmp_path / "1", dtype="bfloat16", warmup=False, check=False)
+    (loss,) = json.loads((tmp_path / "1" / "keras_bert_layers.json").read_text())["loss_against_float32"].values()
+    assert 0 < loss["sequence_output"]["max_absolute"] < 0.2
+
+
 def test_what_cannot_be_made_smaller(vocabulary, tmp_path):
     config = kbl.BertConfig(
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32

@@ -121,7 +121,7 @@ def test_a_dtype_policy_that_is_none_is_refused_by_the_layers_name(damage):
         assert isinstance(saved["dtype"], dict)
         type(layer).from_config(saved)
         saved["dtype"]["class_name"] = damage
-        with pytest.raises(ValueError, match=f"configuration of a {type(layer).__name__} is expected to hold a dtype"):
+        with pytest.raises(ValueError, match=f"configuration of a {type(layer).__name__} to hold a dtype"):
             type(layer).from_config(saved)
 
 
@@ -131,5 +131,5 @@ def test_a_combination_that_was_built_for_nothing_is_refused():
     saved = keras.saving.serialize_keras_object(layer)
     assert keras.saving.deserialize_keras_object(saved).w.shape == (2,)
     for damage in ("LayerCombination", {"input_shapes": []}, {"input_shape": 5}):
-        with pytest.raises(ValueError, match="LayerCombination is expected to hold the shapes"):
+        with pytest.raises(ValueError, match="LayerCombination to hold the shapes"):
             keras.saving.deserialize_keras_object({**saved, "build_config": damage})

@@ -31,7 +31,7 @@ def test_the_code_of_the_page(vocabulary, tmp_path, monkeypatch):
         "dataset": tf.data.Dataset.from_tensors((["a", "b"], [0, 1])),
     }
     code = [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)]
-    tag, train, question, answer, bucket = code
+    tag, train, question, span, answer, bucket = code
     exec(tag, names)
     assert names["tags"].shape == (2, 128, 9)
 
@@ -48,12 +48,18 @@ def test_the_code_of_the_page(vocabulary, tmp_path, monkeypatch):
     exec(question, names)
     assert names["states"].shape == (2, 2048, 8)
     assert names["ids"]["input_mask"].numpy().sum(1).tolist() == [805, 7]
+    exec(span, names)
+    # "film was", and what no row has.
+    _, labels = names["prepare"](names["questions"], names["documents"], tf.constant([4, 50]), tf.constant([12, 54]))
+    assert [labels["start"].numpy().tolist(), labels["end"].numpy().tolist()] == [[5, 0], [6, 0]]
     exec(answer, names)
     offsets = names["preprocessor"]((names["questions"], names["documents"]))["offsets"].numpy()
     scores = names["model"]({name: names["ids"][name] for name in names["model"].input})
     for row, document in enumerate(names["documents"]):
         places = np.flatnonzero(names["ids"]["input_type_ids"][row])[:-1]  # without [SEP]
-        first, last = (places[np.argmax(scores[name].numpy()[row, places])] for name in ("start", "end"))
+        first = places[np.argmax(scores["start"].numpy()[row, places])]
+        places = places[places >= first]
+        last = places[np.argmax(scores["end"].numpy()[row, places])]
         assert names["answers"][row] == document[offsets[row, first, 0] : offsets[row, last, 1]]
     exec(bucket, names)
     next(iter(names["dataset"]))
