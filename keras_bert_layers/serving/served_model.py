@@ -60,7 +60,8 @@ class ServedModel:
                 (host_steps if any(map(is_string, step.inputs)) else self.dense_steps).append(step)
         self.host_outputs = _host_outputs(host_steps)
         self.string_outputs = {name: x for name, x in self.outputs.items() if id(x) in made or is_string(x)}
-        sources = {id(x): x for step in string_steps for x in step.inputs if id(x) not in made and not is_string(x)}
+        needed = steps_to(string_steps, self.string_outputs.values())
+        sources = {id(x): x for step in needed for x in step.inputs if id(x) not in made and not is_string(x)}
         self.string_sources = {f"string_source_{i}": tensor for i, tensor in enumerate(sources.values())}
         self.preprocessors = [step for step in host_steps if isinstance(step.operation, TextPreprocessor)]
         self.encoders = [step for step in self.dense_steps if isinstance(step.operation, EncoderContract)]
