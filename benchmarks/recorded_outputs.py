@@ -637,7 +637,8 @@ def main():
     recorder = Recorder()
     for group in groups or GROUPS:
         recorder.run(group)
-    np.savez(path, **recorder.arrays)
+        # After each, for whoever stops it.
+        np.savez(path, **recorder.arrays)
 
 
 if __name__ == "__main__":

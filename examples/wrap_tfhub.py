@@ -1,4 +1,4 @@
-"""The quickstart's model around a text encoder of TensorFlow Hub, of any architecture that gives out its layers.
+"""The quickstart's model around a text encoder of TensorFlow Hub, of any architecture that returns its layers.
 
     python examples/wrap_tfhub.py --encoder https://tfhub.dev/tensorflow/small_bert/bert_en_uncased_L-2_H-128_A-2/2
 

@@ -37,6 +37,7 @@ def atomic_directory(
         it, where no server takes it for a version.
 
     Raises:
+        TypeError: if `overwrite` is neither True nor False.
         FileExistsError: if `directory` is not empty, and `overwrite` is false or the caller did not write it.
         OSError: of the class that fits, where nothing can be written.
 
@@ -48,6 +49,8 @@ def atomic_directory(
     ...     os.listdir(parent)
     ['result']
     """
+    if not isinstance(overwrite, bool):
+        raise TypeError(f"Expected `overwrite` to be True or False. Received: overwrite={overwrite!r}.")
     place = pathlib.Path(os.path.abspath(local_path(directory, "directory")))
     received = f"Received: directory={os.fspath(directory)!r}"
     try:

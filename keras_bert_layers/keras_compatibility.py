@@ -1,7 +1,9 @@
 """What depends on versions and settings of Keras and TensorFlow, and on names of theirs that are not public."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -149,6 +151,29 @@ def is_stateful(operation: str) -> bool | None:
     return None if definition is None else definition.is_stateful
 
 
+def split_at_spaces(text: Any) -> tuple[Any, Any, Any]:
+    """Splits texts at spaces alone, and at no other white space.
+
+    Args:
+        text: strings `[batch]`.
+
+    Returns:
+        The words, ragged `[batch, (words)]`, and the start and the end of each in its text, in bytes, int64
+        `[all words]`.
+    """
+    import tensorflow as tf
+
+    # `tf_text.WhitespaceTokenizer` puts a dozen assertions around this op, which take longer than the op.
+    from tensorflow_text.python.ops.whitespace_tokenizer import gen_whitespace_tokenizer_v2
+
+    # The bitmap of what splits: bit 32, the space.
+    words, row_splits, starts, ends = gen_whitespace_tokenizer_v2.tf_text_whitespace_tokenize_with_offsets_v2(
+        input_values=text, input_config=b"\0\0\0\0\1"
+    )
+    words = tf.RaggedTensor.from_row_splits(words, row_splits, validate=False)
+    return words, tf.cast(starts, tf.int64), tf.cast(ends, tf.int64)
+
+
 def compiled_by_xla() -> bool:
     """Whether the graph under construction is one that XLA compiles."""
     import tensorflow as tf
@@ -207,3 +232,30 @@ def check_saved_dtype(layer_name: str, config: Any) -> None:
             f"Expected the saved configuration of a {layer_name} to hold a dtype policy. "
             f"Received: dtype={str(saved)[:200]}. The file is damaged or of another version."
         )
+
+
+@contextlib.contextmanager
+def variables_without_values() -> Iterator[None]:
+    """Variables made inside have a name and a shape, and take no memory until the block ends without an error."""
+    # Keras has no public way to drop the variables that wait for their values.
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = list(global_state.get_global_attribute("uninitialized_variables", []))
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    except BaseException:
+        global_state.set_global_attribute("uninitialized_variables", waiting)
+        raise
+    made = global_state.get_global_attribute("uninitialized_variables", [])
+    made = [variable for variable in made if keras.backend.is_float_dtype(variable.dtype)]
+    trainable = [variable.trainable for variable in made]
+    # TensorFlow's tapes never watch a variable that was made frozen, also when its layer is thawed.
+    for variable in made:
+        variable.trainable = True
+    # The end of any such block gives all of them their values.
+    with keras.StatelessScope():
+        pass
+    for variable, value in zip(made, trainable, strict=True):
+        variable.trainable = value

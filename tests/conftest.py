@@ -1,15 +1,86 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures that several folders of tests share, and what `make test-fast` leaves out."""
 
+import functools
+import gc
 import importlib.resources
 import importlib.util
+import json
 import os
 import pathlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+import tensorflow as tf
 
+from .checkpoints.tiny_checkpoints import pytorch_tensors, write_checkpoint
 from .native.saved_model_runner import saved_model_runner
 
-__all__ = ["data_directory", "minilm_directory", "saved_model_runner", "vocabulary"]
+__all__ = ["data_directory", "minilm_directory", "saved_model_runner", "tiny_bert_directory", "vocabulary"]
+
+# A fast test takes at most two on a quiet machine; a busy one takes twice as long for the same.
+FAST_TEST_SECONDS = 4.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    message = "leave out tests that compile with XLA, write a SavedModel, start a process or are marked `thorough`"
+    parser.addoption("--fast", action="store_true", help=message)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("fast"):
+        thorough = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=thorough)
+        items[:] = [item for item in items if item not in set(thorough)]
+
+
+def pytest_collection_finish() -> None:
+    # TensorFlow and transformers are millions of objects, which each collection of garbage would look through.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fast(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--fast`, skips a test where it begins what takes long: what it uses decides, and nobody has to mark it."""
+    if not request.config.getoption("fast"):
+        yield
+        return
+
+    def skipping(function: Callable[..., Any], reason: str, when: Callable[..., bool]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if when(*args, **kwargs):
+                pytest.skip(f"not with --fast: {reason}")
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    with pytest.MonkeyPatch.context() as patch:
+        xla = skipping(tf.function, "compiles with XLA", lambda *args, jit_compile=None, **kwargs: bool(jit_compile))
+        patch.setattr(tf, "function", xla)
+        patch.setattr(
+            tf.saved_model, "save", skipping(tf.saved_model.save, "writes a SavedModel", lambda *a, **k: True)
+        )
+        start = skipping(subprocess.Popen.__init__, "starts a process", lambda *a, **k: True)
+        patch.setattr(subprocess.Popen, "__init__", start)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fails a fast test that is not; neither on a busy machine nor on many cores is it the clock alone that says so."""
+    clock, processor = time.perf_counter(), time.process_time()
+    yield
+    seconds = min(time.perf_counter() - clock, time.process_time() - processor)
+    if item.config.getoption("fast") and seconds > FAST_TEST_SECONDS:
+        pytest.fail(
+            f"Expected a fast test to take at most {FAST_TEST_SECONDS} s. Received: {seconds:.1f} s. Make it cheaper, "
+            "or mark it with pytest.mark.thorough.",
+            pytrace=False,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +107,15 @@ def vocabulary() -> list[str]:
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{letter}" for letter in letters)]
     return list(dict.fromkeys(tokens))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert_directory(vocabulary: list[str], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A BERT of 4 layers of 32 with random weights and that vocabulary, in Hugging Face's format."""
+    sizes = {"vocab_size": len(vocabulary), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4}
+    sizes["max_position_embeddings"] = 128
+    directory = write_checkpoint(tmp_path_factory.mktemp("tiny_bert"), pytorch_tensors(**sizes), **sizes)
+    (directory / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return directory

@@ -19,6 +19,7 @@ from keras_bert_layers.keras_compatibility import (
     layers_inside,
     operation_of,
     set_implicit_mask,
+    split_at_spaces,
 )
 
 
@@ -112,3 +113,14 @@ def test_operations_with_a_state():
     assert is_stateful("WriteFile")
     assert is_stateful("MatMul") is False
     assert is_stateful("NoSuchOperation") is None
+
+
+def test_texts_are_split_at_spaces_alone():
+    texts = ["a film", "", "  new\nline \u3000 tab\there\u00a0", "né  中"]
+    words, starts, ends = split_at_spaces(tf.constant(texts))
+    assert [[word.decode() for word in row] for row in words.to_list()] == [
+        [word for word in text.split(" ") if word] for text in texts
+    ]
+    rows = [texts[row].encode() for row in words.value_rowids()]
+    cut = [row[start:end] for row, start, end in zip(rows, starts.numpy(), ends.numpy(), strict=True)]
+    np.testing.assert_array_equal(cut, words.values.numpy())

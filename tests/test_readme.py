@@ -13,7 +13,7 @@ from .tfhub_factory import make_tfhub_encoder
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
-def test_the_code_of_the_readme(minilm_directory, vocabulary, tmp_path, monkeypatch):
+def test_the_code_of_the_readme(tiny_bert_directory, vocabulary, tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     first_page, wrappers, serving = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     hub_encoder = make_tfhub_encoder(tmp_path / "hub", vocabulary, num_layers=4)
@@ -21,7 +21,7 @@ def test_the_code_of_the_readme(minilm_directory, vocabulary, tmp_path, monkeypa
     names: dict = {}
 
     def run(code: str) -> None:
-        code = code.replace("google-bert/bert-base-uncased", str(minilm_directory))
+        code = code.replace("google-bert/bert-base-uncased", str(tiny_bert_directory))
         exec(re.sub(r"https://tfhub\.dev/[\w/.-]+", str(hub_encoder), code), names)
 
     run(first_page)

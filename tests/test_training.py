@@ -20,7 +20,7 @@ def make_model(
     keras.utils.set_random_seed(7)
     preprocessor = kbl.BertPreprocessor(vocabulary, sequence_length=16)
     config = kbl.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
     )
     encoder = kbl.BertEncoder(
         config,

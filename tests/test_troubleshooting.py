@@ -99,6 +99,7 @@ def test_a_key_without_an_input(encoder, ids):
     assert model(run('### "Invalid input shape', ids=ids, model=model)["ids"]).shape == (2, 16)
 
 
+@pytest.mark.filterwarnings("ignore:Layer 'global_max_pooling1d.*does not support masking:UserWarning")
 def test_a_maximum_over_tokens(encoder, ids):
     features = encoder(ids)
     vectors = run("### A text has another vector", features=features)["vectors"]

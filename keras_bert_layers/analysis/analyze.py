@@ -56,5 +56,5 @@ def analyze(
     chosen = make_pooling(pooling)
     running = [MEASURES[name](numbers, chosen) for name in measures]
     if any(one.wanted.scores for one in running):
-        chosen_layers(encoder, [number for number in numbers if number > 0], scores=True)
+        chosen_layers(encoder, [number for number in numbers if number > 0] or numbers, scores=True)
     return dict(zip(measures, run_measures(encoder, preprocessor, texts, numbers, running), strict=True))

@@ -10,6 +10,7 @@ from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 from keras_bert_layers.layers.layer_selection import select_layers
 from keras_bert_layers.layers.sequence_pooling import POOLING_MODES, SequencePooling
+from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 
 
@@ -27,16 +28,22 @@ def check_encoder(encoder: Any, argument: str = "encoder") -> None:
     else:
         way_out = "BertEncoder.from_pretrained(...) makes one."
     raise TypeError(
-        f"The analysis expects `{argument}` to be a BertEncoder, a HuggingFaceEncoder or a TFHubEncoder. "
+        f"Expected `{argument}` to be a BertEncoder, a HuggingFaceEncoder or a TFHubEncoder. "
         f"Received: {argument} of type {type(encoder).__name__}. {way_out}"
     )
 
 
-def check_preprocessor(preprocessor: Any) -> None:
-    """Refuses anything else than a `BertPreprocessor` or a `TFHubPreprocessor`."""
+def check_preprocessor(preprocessor: Any, words: bool) -> None:
+    """Refuses anything else than a `BertPreprocessor` or, where no words are needed, a `TFHubPreprocessor`."""
     if not isinstance(preprocessor, TextPreprocessor):
         raise TypeError(
-            "The analysis expects `preprocessor` to be a BertPreprocessor or a TFHubPreprocessor. "
+            "Expected `preprocessor` to be a BertPreprocessor or a TFHubPreprocessor. "
+            f"Received: preprocessor of type {type(preprocessor).__name__}. "
+            "BertPreprocessor.from_pretrained(...) makes the one that belongs to a checkpoint."
+        )
+    if words and not isinstance(preprocessor, BertPreprocessor):
+        raise TypeError(
+            "Expected a BertPreprocessor: only that says which word a token belongs to. "
             f"Received: preprocessor of type {type(preprocessor).__name__}. "
             "BertPreprocessor.from_pretrained(...) makes the one that belongs to a checkpoint."
         )
@@ -60,8 +67,9 @@ def chosen_layers(
     check_encoder(encoder, argument)
     if scores and isinstance(encoder, TFHubEncoder):
         raise ValueError(
-            "A TF Hub encoder is a finished graph that does not give out its attention scores. Received: encoder of "
-            "type TFHubEncoder. Take the same BERT in Hugging Face's format: BertEncoder.from_pretrained(...)."
+            "Expected an encoder with attention scores: a TF Hub encoder is a finished graph that does not return "
+            "its attention scores. Received: encoder of type TFHubEncoder. Take the same BERT in Hugging Face's "
+            "format: BertEncoder.from_pretrained(...)."
         )
     numbers = select_layers(layers, encoder.num_layers, encoder.has_embeddings)
     if scores and 0 in numbers:
@@ -76,7 +84,7 @@ def make_pooling(pooling: str | SequencePooling) -> SequencePooling:
     """The name of a pooling mode -> the layer, in float32."""
     if isinstance(pooling, SequencePooling):
         return pooling
-    if pooling not in POOLING_MODES:
+    if not isinstance(pooling, str) or pooling not in POOLING_MODES:
         raise ValueError(
             f"Expected `pooling` to be one of {', '.join(POOLING_MODES)}, or a SequencePooling. "
             f"Received: pooling={pooling!r}."

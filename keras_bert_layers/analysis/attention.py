@@ -101,7 +101,7 @@ def attention(encoder: Any, preprocessor: Any, texts: Any, layers: int | str | I
         An `Attention`.
 
     Raises:
-        TypeError, ValueError: for what is none of the above, and for a `TFHubEncoder`, which gives out no scores.
+        TypeError, ValueError: for what is none of the above, and for a `TFHubEncoder`, which returns no scores.
 
     Example:
 

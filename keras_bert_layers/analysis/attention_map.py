@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_layers.analysis.arguments import chosen_layers
+from keras_bert_layers.analysis.arguments import chosen_layers, is_int
 from keras_bert_layers.analysis.batches import run_batches, token_strings
 from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOUR_MAP, new_figure, with_fonts
@@ -49,11 +49,11 @@ class AttentionMap(Result):
 
         Args:
             layer: number of the layer; None draws the sheet of all layers and heads.
-            head: number of the head, from 1; None draws the mean of the layer's heads.
+            head: number of the head of `layer`, from 1; None draws the mean of the layer's heads.
         """
-        if layer is None:
+        if layer is None and head is None:
             return self._plot_sheet()
-        if layer not in self.layers or (head is not None and not 1 <= head <= self.scores.shape[1]):
+        if layer not in self.layers or (head is not None and not (is_int(head, 1) and head <= self.scores.shape[1])):
             raise ValueError(
                 f"Expected `layer` to be one of {self.layers} and `head` from 1 to {self.scores.shape[1]}. "
                 f"Received: layer={layer!r}, head={head!r}."
@@ -125,7 +125,7 @@ def attention_map(
         count = len(batch.texts) if batch.ends_window else None
     if count != 1:
         raise ValueError(
-            f"attention_map expects one text. Received: {'several' if count is None else count} texts. Choose one: "
+            f"Expected one text. Received: {'several' if count is None else count} texts. Choose one: "
             "texts[0], or for pairs (firsts[0], seconds[0])."
         )
     return AttentionMap(

@@ -76,19 +76,16 @@ def run_batches(
     Raises:
         TypeError, ValueError: for texts that the preprocessor does not take, and for no text at all.
     """
-    preprocessor = _detailed(preprocessor, wanted)
-    stream = read_texts(texts, argument)
-    # Read before the encoder is compiled, so that what is no text is refused at once.
-    window, first = list(itertools.islice(stream, WINDOW)), 0
-    if not window:
-        raise ValueError(f"Expected at least one text. Received: {argument} without any.")
-    columns = to_batch(window, first)
+    check_preprocessor(preprocessor, words=wanted.words)
+    preprocessor = _detailed(preprocessor)
     run = EncoderRun(encoder, layers, wanted)
     run_other = EncoderRun(other, layers, wanted) if other is not None else None
     random = np.random.default_rng(0)
     with progress_bar(count_texts(texts), "text") as bar:
-        while window:
-            ids = {name: np.asarray(value) for name, value in preprocessor(columns).items()}
+        for first, window in _windows(texts, argument):
+            ids = {name: np.asarray(value) for name, value in preprocessor(to_batch(window, first)).items()}
+            for one in (encoder, other):
+                _check_ids(ids, one)
             lengths = ids["input_mask"].sum(axis=1)
             parts = _split_by_length(lengths, encoder, layers, wanted)
             # In random order, so that no measure sees all short texts first.
@@ -99,9 +96,6 @@ def run_batches(
                     [window[row] for row in rows], first + rows, cut, run, run_other, place == len(parts) - 1
                 )
                 bar.update(len(rows))
-            first += len(window)
-            window = list(itertools.islice(stream, WINDOW))
-            columns = to_batch(window, first) if window else None
 
 
 def token_strings(preprocessor: Any, token_ids: np.ndarray) -> list[str]:
@@ -111,25 +105,46 @@ def token_strings(preprocessor: Any, token_ids: np.ndarray) -> list[str]:
     return [str(token) for token in token_ids]
 
 
-def _detailed(preprocessor: Any, wanted: Wanted) -> Any:
+def _windows(texts: Any, argument: str) -> Iterator[tuple[int, list[Any]]]:
+    """The number of the first text, and the texts, of each window."""
+    stream, first = read_texts(texts, argument), 0
+    while window := list(itertools.islice(stream, WINDOW)):
+        yield first, window
+        first += len(window)
+    if not first:
+        raise ValueError(f"Expected at least one text. Received: {argument} without any.")
+
+
+def _detailed(preprocessor: Any) -> Any:
     """The preprocessor, made to say all it knows of a token."""
-    check_preprocessor(preprocessor)
-    if isinstance(preprocessor, BertPreprocessor):
-        # A copy that gives out all there is, and leaves no trace of these calls in the user's own.
-        config = preprocessor.get_config() | {
-            "padding": "longest",
-            "pad_to_multiple_of": None,
-            "sequence_buckets": None,
-            "return_word_ids": True,
-            "return_offsets": "characters",
-        }
-        return BertPreprocessor.from_config(config)
-    if wanted.words:
-        raise TypeError(
-            "Only BertPreprocessor says which word a token belongs to. "
-            f"Received: preprocessor of type {type(preprocessor).__name__}."
+    if not isinstance(preprocessor, BertPreprocessor):
+        return preprocessor
+    return preprocessor.with_arguments(
+        padding="longest",
+        pad_to_multiple_of=None,
+        sequence_buckets=None,
+        return_word_ids=True,
+        return_offsets="characters",
+    )
+
+
+def _check_ids(ids: dict[str, np.ndarray], encoder: Any) -> None:
+    """Refuses ids that the encoder has no embeddings for: another checkpoint's, or those of a third segment."""
+    if encoder is None:
+        return
+    token, segments = int(ids["input_word_ids"].max()), int(ids["input_type_ids"].max()) + 1
+    if encoder.vocab_size is not None and token >= encoder.vocab_size:
+        raise ValueError(
+            f"Expected the preprocessor to give ids below {encoder.vocab_size}, the size of the encoder's vocabulary. "
+            f"Received: the id {token}. BertPreprocessor.from_pretrained(...) makes the one that belongs to a "
+            "checkpoint."
         )
-    return preprocessor
+    if encoder.type_vocab_size is not None and segments > encoder.type_vocab_size:
+        raise ValueError(
+            f"Expected texts of at most {encoder.type_vocab_size} segments, as the encoder was trained on them. "
+            f"Received: texts of {segments} segments. Join some of them, as in (firsts, [' '.join(pair) for pair in "
+            "zip(seconds, thirds)])."
+        )
 
 
 def _split_by_length(lengths: np.ndarray, encoder: Any, layers: Sequence[int], wanted: Wanted) -> list[np.ndarray]:

@@ -22,8 +22,8 @@ class Contextuality(Result):
         layers: numbers of the K layers.
         self_similarity: `[K]`, NaN where no word piece occurs often enough.
         intra_sentence_similarity: `[K]`, NaN where no text has two tokens.
-        anisotropy: `[K]`, the baseline of both: the cosine to expect of any two tokens.
-        norm: `[K]`, the mean Euclidean norm of a token's state.
+        anisotropy: `[K]`, the baseline of both: the cosine to expect of any two tokens; NaN where there are no two.
+        norm: `[K]`, the mean Euclidean norm of a token's state; NaN where there is no token.
         tokens: how many there were, without [CLS] and [SEP].
         pieces: how many different word pieces the self-similarity is the mean of.
     """
@@ -225,7 +225,7 @@ class ContextualityMeasure(Measure):
             self_similarity=self_similarity,
             intra_sentence_similarity=self._intra / self._texts if self._texts else np.full(len(self.layers), np.nan),
             anisotropy=anisotropy,
-            norm=self._norms / max(self._tokens, 1),
+            norm=self._norms / self._tokens if self._tokens else np.full(len(self.layers), np.nan),
             tokens=self._tokens,
             pieces=int(often.sum()),
         )

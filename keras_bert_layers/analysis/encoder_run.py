@@ -1,5 +1,6 @@
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -63,10 +64,12 @@ class EncoderRun:
         self.layers = layers
         self.wanted = wanted
         self._word_pooling = WordPooling("mean", dtype="float32")
+
+    @functools.cached_property
+    def _graph(self) -> Any:
         names = (*TFHUB_NAMES, "special_tokens_mask", "word_ids")
-        self._graph = tf.function(self._outputs).get_concrete_function(
-            {name: tf.TensorSpec((None, None), tf.int32, name) for name in names}
-        )
+        specs = {name: tf.TensorSpec((None, None), tf.int32, name) for name in names}
+        return tf.function(self._outputs).get_concrete_function(specs)
 
     def __call__(self, ids: dict[str, tf.Tensor]) -> States:
         # Inside the graph the length is open, so the encoder cannot refuse one that it has no positions for.

@@ -120,5 +120,5 @@ def _characters(path: str) -> frozenset[int]:
     try:
         return frozenset(import_optional("matplotlib.ft2font", "matplotlib").FT2Font(path).get_charmap())
     except (OSError, RuntimeError):
-        # A file that was removed since matplotlib listed it, or is no font.
+        # A file that was removed since matplotlib listed it, or is not a font.
         return frozenset()

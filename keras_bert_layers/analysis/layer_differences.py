@@ -12,6 +12,7 @@ from keras_bert_layers.analysis.figures import COLOURS, MARKERS, draw_matrix, ne
 from keras_bert_layers.analysis.measure import Measure, run_measures
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.result import Result
+from keras_bert_layers.encoders.layerwise_encoder import check_flags
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 
 
@@ -125,6 +126,7 @@ def layer_differences(
     ```
     """
     numbers = chosen_layers(encoder, layers)
+    check_flags(return_vectors=return_vectors)
     one = LayerDifferencesMeasure(numbers, make_pooling(pooling), return_vectors)
     return run_measures(encoder, preprocessor, texts, numbers, [one])[0]
 

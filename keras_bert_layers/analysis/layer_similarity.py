@@ -24,7 +24,7 @@ class LayerSimilarity(Result):
 
     Attributes:
         layers, other_layers: numbers of the layers; both the same where there is one encoder.
-        cka: `[layers, other layers]`.
+        cka: `[layers, other layers]`; NaN where a layer has the same vector for all examples.
         examples: how many tokens or texts there were.
         unit: `"tokens"` or `"texts"`.
         two_encoders: whether `other_layers` are those of another encoder.
@@ -166,8 +166,9 @@ class LayerSimilarityMeasure(Measure):
     def result(self) -> LayerSimilarity:
         if self._examples < 4:
             raise ValueError(
-                "The unbiased CKA takes at least four examples. "
-                f"Received: {self._examples} {'tokens' if self.wanted.tokens else 'texts'}."
+                "Expected at least four examples. "
+                f"Received: {self._examples} {'tokens' if self.wanted.tokens else 'texts'}. The unbiased CKA is not "
+                "defined for fewer."
             )
         held = self._shuffled() if self._held else np.zeros(0)
         # In parts of much the same size.

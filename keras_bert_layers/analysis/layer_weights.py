@@ -112,8 +112,8 @@ def layer_weights(encoder: Any, preprocessor: Any = None, texts: Any = None) -> 
         return LayerWeights(layers, combination.layer_weights, None, scale, combination.mode)
     if preprocessor is None or texts is None:
         raise ValueError(
-            'The weights of mode "attention" differ from token to token. Received: no preprocessor or no texts. Give '
-            "both: layer_weights(encoder, preprocessor, texts)."
+            'Expected texts: the weights of mode "attention" differ from token to token. Received: no preprocessor or '
+            "no texts. Give both: layer_weights(encoder, preprocessor, texts)."
         )
     query = keras.ops.convert_to_numpy(combination.query).astype("float64")
     count, sums, squares = 0, np.zeros(len(layers)), np.zeros(len(layers))

@@ -22,7 +22,7 @@ class LayerWeightsRecorder(keras.callbacks.Callback):
     Raises:
         ValueError: when training starts, if the model has not exactly one encoder with `combine="weighted"`.
         ImportError: with `log_dir`, without TensorBoard.
-        TypeError: for a `log_dir` that is no path.
+        TypeError: for a `log_dir` that is not a path.
 
     Example:
 

@@ -1,6 +1,6 @@
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from keras_bert_layers.analysis.arguments import chosen_layers, is_int, make_poo
 from keras_bert_layers.analysis.batches import Batch, run_batches
 from keras_bert_layers.analysis.encoder_run import Wanted
 from keras_bert_layers.analysis.figures import COLOURS, new_figure
-from keras_bert_layers.analysis.labels import check_labels
+from keras_bert_layers.analysis.labels import check_label_count, check_labels, list_labels
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.progress_bar import progress_bar
 from keras_bert_layers.analysis.result import Result
@@ -212,13 +212,14 @@ def probe_layers(
         groups.append(batch.numbers[batch.word_rows] if for_words else batch.numbers)
         places.append(batch.word_numbers if for_words else np.zeros(len(batch.texts), int))
         count += len(batch.texts)
-    if len(labels) != count:
-        raise ValueError(f"Expected a label for each text. Received: {len(labels)} labels for {count} texts.")
+    check_label_count(labels, count)
     group, place = np.concatenate(groups), np.concatenate(places)
     # In the order of the texts, so that the folds do not depend on how they were batched.
     order = np.lexsort((place, group))
     group, place = group[order], place[order]
     values = np.array([labels[text][word] for text, word in zip(group, place, strict=True)] if for_words else labels)
+    # Words that are cut off are not among them.
+    _check_classes(values.tolist())
     classes, targets = np.unique(values, return_inverse=True)
     names: list[tuple[str, list[int], str | None]]
     names = [("embeddings" if number == 0 else f"layer {number}", [number], None) for number in numbers]
@@ -346,18 +347,21 @@ def _check_folds(folds: Any, seed: Any, most: int, of: str = "texts") -> None:
 
 def _class_labels(labels: Any, count: int | None) -> tuple[list[Any], bool]:
     """Labels in any form -> a list, for each text a label or the list of those of its words; whether they are these."""
-    labels = labels if isinstance(labels, (str, bytes, Mapping)) or not isinstance(labels, Iterable) else list(labels)
-    for_words = isinstance(labels, list) and bool(labels) and isinstance(labels[0], (list, tuple, np.ndarray))
+    labels = list_labels(labels)
+    for_words = bool(labels) and isinstance(labels[0], (list, tuple))
     if for_words:
-        if count is not None and len(labels) != count:
-            raise ValueError(f"Expected a label for each text. Received: {len(labels)} labels for {count} texts.")
-        rows = [check_labels(row, None, "word", f"labels[{number}]") or [] for number, row in enumerate(labels)]
-        flat = check_labels([label for row in rows for label in row], None, "word")
+        check_label_count(labels, count)
+        named = [(f"labels[{number}]", row) for number, row in enumerate(labels)]
+        labels = [check_labels(list_labels(row, "word", name), None, "word", name) for name, row in named]
+        _check_classes(check_labels([label for row in labels for label in row], None, "word"))
     else:
-        rows = flat = check_labels(labels, count) or []
-    if len(classes := set(flat or ())) < 2:
+        _check_classes(check_labels(labels, count))
+    return labels, for_words
+
+
+def _check_classes(labels: Any) -> None:
+    if len(classes := set(labels)) < 2:
         raise ValueError(f"Expected at least two different labels. Received: labels that are all {list(classes)}.")
-    return rows, for_words
 
 
 def _check_word_labels(batch: Batch, labels: list[Any]) -> None:

@@ -135,7 +135,7 @@ def principal_components(vectors: Any) -> tuple[np.ndarray, np.ndarray]:
     """`[K, n, hidden]` -> points `[K, n, 2]` and the shares of the variance `[K, 2]`."""
     decomposition = import_optional("sklearn.decomposition", "scikit-learn")
     if len(vectors[0]) < 2:
-        raise ValueError(f"A projection takes at least two texts. Received: {len(vectors[0])}.")
+        raise ValueError(f"Expected at least two texts. Received: {len(vectors[0])}.")
     points: list[np.ndarray] = []
     explained = []
     for states in vectors:

@@ -25,7 +25,7 @@ class Selection(NamedTuple):
 
     @property
     def one_by_one(self) -> list[int]:
-        """The layers that a pass gives out as they are."""
+        """The layers whose states are taken as they are."""
         return self.layers if self.combination is None else []
 
     @property
@@ -45,7 +45,7 @@ def chosen_states(
         combine: as in the encoders; None for the encoder's own where `layers` is None too, else for none.
 
     Raises:
-        TypeError, ValueError: as `chosen_layers`, and for what is no combination of these layers.
+        TypeError, ValueError: as `chosen_layers`, and for what does not combine these layers.
     """
     check_encoder(encoder)
     if layers is None:

@@ -1,7 +1,7 @@
 """The texts of an analysis, in any form, one by one."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set, Sized
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ def count_texts(texts: Any) -> int | None:
         return 1
     if isinstance(texts, tuple):
         return count_texts(texts[0]) if texts else 0
-    return len(texts) if hasattr(texts, "__len__") else None
+    return len(texts) if isinstance(texts, Sized) and getattr(texts, "shape", None) != () else None
 
 
 def read_texts(texts: Any, name: str) -> Iterator[Any]:
@@ -49,7 +49,7 @@ def to_batch(texts: list[Any], first: int) -> Any:
     wrong = next((row for row, kinds in enumerate(of_words) if kinds != of_words[0]), None)
     if wrong is not None:
         raise TypeError(
-            "The analysis expects texts of one kind: all str, or all lists of str (words). "
+            "Expected texts of one kind: all str, or all lists of str (words). "
             f"Received: texts[{first + wrong}], which is not of the kind of texts[{first}]."
         )
     if isinstance(texts[0], tuple):
@@ -64,7 +64,7 @@ def _rank(dataset: tf.data.Dataset) -> int:
     ranks = {spec.shape.rank for spec in specs} if is_flat else set()
     if ranks not in ({0}, {1}) or not isinstance(dataset.element_spec, (tf.TensorSpec, tuple)):
         raise TypeError(
-            "The analysis expects a dataset of strings, or of tuples of strings for pairs, batched or not. "
+            "Expected a dataset of strings, or of tuples of strings for pairs, batched or not. "
             f"Received: {dataset.element_spec}. Leave labels out with dataset.map(lambda text, label: text)."
         )
     return ranks.pop()
@@ -79,7 +79,7 @@ def _read_pairs(segments: tuple[Any, ...], name: str) -> Iterator[tuple[Any, ...
             found = " and ".join(map(str, sorted(known))) if len(known) > 1 else f"{number} and more"
             raise ValueError(
                 f"Expected as many second texts as first ones. Received: a tuple with {found} texts. Texts that "
-                "are no pairs come as a list."
+                "are not pairs come as a list."
             )
         yield pair
 
@@ -90,7 +90,7 @@ def _read_column(texts: Any, name: str) -> Iterator[Any]:
     is_scalar = tf.is_tensor(texts) and texts.shape.rank == 0
     if not isinstance(texts, Iterable) or isinstance(texts, (Mapping, Set)) or is_scalar:
         raise TypeError(
-            "The analysis expects texts as a list or another iterable of str, or of lists of str (words); for pairs as "
+            "Expected texts as a list or another iterable of str, or of lists of str (words); for pairs as "
             "a tuple of two of them, (first texts, second texts); or as a tf.data.Dataset. "
             f"Received: {name} of type {type(texts).__name__}."
         )
@@ -98,7 +98,7 @@ def _read_column(texts: Any, name: str) -> Iterator[Any]:
         text = _decode(text)
         if isinstance(text, tuple):
             raise TypeError(
-                "The analysis expects pairs as a tuple of two lists, ([first texts], [second texts]). Received: the "
+                "Expected pairs as a tuple of two lists, ([first texts], [second texts]). Received: the "
                 f"tuple {name}[{number}]. To turn pairs into columns: tuple(map(list, zip(*pairs)))."
             )
         check_texts([text], name, "The analysis", number)

@@ -1,6 +1,6 @@
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import tensorflow as tf
 from keras_bert_layers.analysis.arguments import chosen_layers, make_pooling
 from keras_bert_layers.analysis.batches import run_batches
 from keras_bert_layers.analysis.encoder_run import Wanted
+from keras_bert_layers.analysis.labels import check_label_count, check_labels
+from keras_bert_layers.analysis.texts import count_texts
 from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.local_path import local_path
@@ -56,12 +58,7 @@ def write_projector(
     directory = local_path(directory, "directory")
     numbers = list(dict.fromkeys(chosen_layers(encoder, layers)))
     chosen = Wanted(pooling=make_pooling(pooling))
-    if isinstance(labels, (str, bytes, Mapping, Set)) or not isinstance(labels, (Iterable, type(None))):
-        raise TypeError(
-            "Expected `labels` to be a list of str or of int, one for each text. "
-            f"Received: labels of type {type(labels).__name__}."
-        )
-    remaining = None if labels is None else iter(labels)
+    labels = check_labels(labels, count_texts(texts))
     with atomic_directory(directory, overwrite, _FILES) as work:
         runs = [work / f"layer_{number:02d}" for number in numbers]
         for run, number in zip(runs, numbers, strict=True):
@@ -73,7 +70,7 @@ def write_projector(
                 '  tensor_path: "tensors.tsv"\n  metadata_path: "metadata.tsv"\n}\n',
                 encoding="utf-8",
             )
-            if remaining is not None:
+            if labels is not None:
                 # With one column only there is no line of names.
                 (run / "metadata.tsv").write_text("text\tlabel\n", encoding="utf-8")
         found: dict[int, tuple[Any, np.ndarray]] = {}
@@ -82,28 +79,21 @@ def write_projector(
             vectors = np.stack(batch.states.vectors, axis=1)
             found |= {int(n): (text, v) for n, text, v in zip(batch.numbers, batch.texts, vectors, strict=True)}
             if batch.ends_window:
-                rows = []
-                for _, (text, _) in sorted(found.items()):
-                    count += 1
-                    label = [] if remaining is None else [_next_label(remaining, count)]
-                    rows.append("\t".join(map(_cell, [text, *label])) + "\n")
+                rows = [
+                    "\t".join(map(_cell, [found[number][0], *(labels or ())[number : number + 1]])) + "\n"
+                    for number in sorted(found)
+                ]
                 for place, run in enumerate(runs):
                     with (run / "metadata.tsv").open("a", encoding="utf-8", newline="\n") as file:
                         file.writelines(rows)
                     with (run / "tensors.tsv").open("a", encoding="utf-8", newline="\n") as file:
                         # Nine digits bring a float32 back to the last bit.
                         np.savetxt(file, [found[number][1][place] for number in sorted(found)], "%.9g", "\t")
+                count += len(found)
                 found = {}
-        if remaining is not None and next(remaining, remaining) is not remaining:
-            raise ValueError(f"Expected a label for each text. Received: more labels than the {count} texts.")
+        if labels is not None:
+            check_label_count(labels, count)
     return directory
-
-
-def _next_label(labels: Any, count: int) -> Any:
-    try:
-        return next(labels)
-    except StopIteration:
-        raise ValueError(f"Expected a label for each text. Received: {count - 1} labels for more texts.") from None
 
 
 def _cell(value: Any) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.checkpoints.architectures import ARCHITECTURES, Architecture
+from keras_bert_layers.checkpoints.architectures.architecture import OPTIONS
 from keras_bert_layers.checkpoints.directory_names import list_names, names_in, way_out
 from keras_bert_layers.checkpoints.json_file import read_json_object
 from keras_bert_layers.local_path import local_path
@@ -36,7 +38,19 @@ _REQUIRED_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attenti
 # Ids and lengths are int32. Layers are made one by one, and so a claim of 10^9 is not to be followed.
 _LARGEST_SIZES = dict.fromkeys((*_REQUIRED_KEYS, "max_position_embeddings", "type_vocab_size"), 2**31 - 1)
 _LARGEST_SIZES["num_hidden_layers"] = 1000
+_LARGEST_SIZES["position_offset"] = 2**31 - 1
+_SIZES_THAT_MAY_BE_ZERO = ("type_vocab_size", "position_offset")
 _LARGEST_NUMBER = float(np.finfo("float32").max)
+# What HuggingFaceEncoder takes beside `ARCHITECTURES`.
+_WRAPPED_MODEL_TYPES = (
+    "convbert",
+    "deberta",
+    "deberta-v2",
+    "longformer",
+    "rembert",
+    "roberta-prelayernorm",
+    "roformer",
+)
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
@@ -57,10 +71,18 @@ class BertConfig:
         hidden_dropout_prob: Dropout rate on the embeddings and on the output of each block, in [0, 1).
         attention_probs_dropout_prob: Dropout rate on the attention scores, in [0, 1).
         max_position_embeddings: Length of the longest sequence.
-        type_vocab_size: Number of segments that the type ids tell apart.
+        type_vocab_size: Number of segments that the type ids tell apart; 0 has no segment embeddings.
         initializer_range: Standard deviation of the truncated normal distribution that random weights are drawn from.
         layer_norm_eps: Epsilon of every layer normalisation.
         pad_token_id: Id of the padding token.
+        model_type: The architecture, which says what its weights are called in checkpoints, and which of the fields
+            below it has.
+        embedding_size: Width of the embeddings, which a dense layer brings to `hidden_size`. None has no such layer.
+        position_offset: Number of the first position. If it is not 0, a token's position is its place among the real
+            tokens, and padding has the position before the first.
+        relative_attention_num_buckets: Number of ranges of distances between two tokens, for each of which every head
+            has a bias. None has no such bias.
+        num_hidden_groups: Number of groups of layers that share their weights. None has weights for each layer.
 
     Raises:
         ValueError: If a value is of the wrong type, out of its range, or not supported.
@@ -85,13 +107,20 @@ class BertConfig:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
+    model_type: str = "bert"
+    embedding_size: int | None = None
+    position_offset: int = 0
+    relative_attention_num_buckets: int | None = None
+    num_hidden_groups: int | None = None
 
     def __post_init__(self) -> None:
         for name, largest in _LARGEST_SIZES.items():
             value = getattr(self, name)
-            if not _is_int(value) or not 1 <= value <= largest:
+            smallest = 0 if name in _SIZES_THAT_MAY_BE_ZERO else 1
+            if not _is_int(value) or not smallest <= value <= largest:
                 raise ValueError(
-                    f"`{name}` is expected to be a positive integer, at most {largest:,}. "
+                    f"`{name}` is expected to be {'a positive integer' if smallest else 'an integer of at least 0'}, "
+                    f"at most {largest:,}. "
                     f"Received: {name}={reprlib.repr(value)}."
                 )
         if self.hidden_size % self.num_attention_heads:
@@ -127,6 +156,54 @@ class BertConfig:
                 f"`pad_token_id` is expected to be an id of the vocabulary, from 0 to {self.vocab_size - 1}. "
                 f"Received: pad_token_id={reprlib.repr(self.pad_token_id)}."
             )
+        self._check_options()
+
+    def _check_options(self) -> None:
+        options = _find_architecture(self.model_type).options
+        largest = {
+            "embedding_size": 2**31 - 1,
+            "position_offset": self.max_position_embeddings - 1,
+            "relative_attention_num_buckets": 256,
+            "num_hidden_groups": self.num_hidden_layers,
+        }
+        for name in OPTIONS:
+            value = getattr(self, name)
+            if value is None or (name == "position_offset" and value == 0):
+                continue
+            if name not in options:
+                types = [model_type for model_type, each in ARCHITECTURES.items() if name in each.options]
+                raise ValueError(
+                    f"`{name}` is expected to be left out, but for models of type {' or '.join(types)}. "
+                    f"Received: {name}={reprlib.repr(value)}, model_type={self.model_type!r}."
+                )
+            if not _is_int(value) or not 1 <= value <= largest[name]:
+                raise ValueError(
+                    f"`{name}` is expected to be a positive integer, at most {largest[name]:,}, or left out. "
+                    f"Received: {name}={reprlib.repr(value)}."
+                )
+        if self.relative_attention_num_buckets is not None and self.relative_attention_num_buckets % 4:
+            raise ValueError(
+                "`relative_attention_num_buckets` is expected to be a multiple of 4: half of them are for each "
+                "direction, and half of these for single distances. "
+                f"Received: relative_attention_num_buckets={self.relative_attention_num_buckets}."
+            )
+
+    def block_of(self, layer: int) -> int:
+        """Says whose weights a layer has.
+
+        Args:
+            layer: Its number, from 1.
+
+        Returns:
+            The number of its block of weights, from 1: that of its group, where layers share their weights.
+
+        Example:
+
+        >>> config = BertConfig(model_type="albert", num_hidden_groups=2)
+        >>> [config.block_of(layer) for layer in (1, 6, 7, 12)]
+        [1, 1, 2, 2]
+        """
+        return (layer - 1) * (self.num_hidden_groups or self.num_hidden_layers) // self.num_hidden_layers + 1
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BertConfig:
@@ -149,19 +226,30 @@ class BertConfig:
         >>> BertConfig.from_dict(sizes).max_position_embeddings
         512
         """
-        _refuse_other_architectures(values)
-        missing = [key for key in _REQUIRED_KEYS if key not in values]
+        # Google's files have no model_type; they are BERT's by their own name.
+        architecture = _find_architecture(values.get("model_type", "bert"))
+        _refuse_other_computations(values, architecture)
+        keys = {field: key for key, field in architecture.config_keys.items()}
+        values = {architecture.config_keys.get(key, key): value for key, value in values.items()}
+        missing = [keys.get(key, key) for key in _REQUIRED_KEYS if key not in values]
         if missing:
             raise ValueError(
-                f"A BERT configuration is expected to have the keys {', '.join(_REQUIRED_KEYS)}. "
+                "A BERT configuration is expected to have the keys "
+                f"{', '.join(keys.get(key, key) for key in _REQUIRED_KEYS)}. "
                 f"Missing: {', '.join(missing)}. Received: keys={sorted(map(str, values))[:40]}. "
                 "Take the configuration file that belongs to the weights."
             )
         fields = {field.name for field in dataclasses.fields(cls)}
-        known = {key: value for key, value in values.items() if key in fields}
+        fields -= set(OPTIONS) - architecture.options
+        known = {**architecture.defaults, **{key: value for key, value in values.items() if key in fields}}
+        known |= architecture.constants
         # Hugging Face writes null where a model was never told its padding token, which no computation here needs.
         if known.get("pad_token_id", 0) is None:
             del known["pad_token_id"]
+        if architecture.positions_after_padding and _is_int(known.get("pad_token_id")):
+            known.setdefault("position_offset", known["pad_token_id"] + 1)
+        if known.get("embedding_size") == known["hidden_size"] and not architecture.always_projects:
+            del known["embedding_size"]
         return cls(**known)
 
     @classmethod
@@ -233,14 +321,20 @@ def _find_config_file(path: pathlib.Path) -> pathlib.Path:
     )
 
 
-def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
-    # Google's files have no model_type; they are BERT's by their own name.
-    model_type = values.get("model_type", "bert")
-    if model_type != "bert":
+def _find_architecture(model_type: Any) -> Architecture:
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
+        if model_type in _WRAPPED_MODEL_TYPES:
+            way_out = "HuggingFaceEncoder can wrap it, as the TensorFlow model that transformers has."
+        else:
+            way_out = "Take a checkpoint of one of these types: this one has no TensorFlow model that is known here."
         raise ValueError(
-            f"A configuration of model_type 'bert' is expected. Received: model_type={reprlib.repr(model_type)}. "
-            "HuggingFaceEncoder can wrap other architectures that transformers has as TensorFlow models."
+            f"A configuration of a model_type that is read here is expected: {', '.join(ARCHITECTURES)}. "
+            f"Received: model_type={reprlib.repr(model_type)}. {way_out}"
         )
+    return ARCHITECTURES[model_type]
+
+
+def _refuse_other_computations(values: Mapping[str, Any], architecture: Architecture) -> None:
     refused = {
         "position_embedding_type": (
             values.get("position_embedding_type", "absolute") not in ("absolute", None),
@@ -252,7 +346,8 @@ def _refuse_other_architectures(values: Mapping[str, Any]) -> None:
             "Only an encoder is expected, without cross-attention",
         ),
         "embedding_size": (
-            values.get("embedding_size", values.get("hidden_size")) != values.get("hidden_size"),
+            "embedding_size" not in architecture.options
+            and values.get("embedding_size") not in (None, values.get("hidden_size")),
             f"Embeddings as wide as the layers are expected (hidden_size={reprlib.repr(values.get('hidden_size'))})",
         ),
         "pruned_heads": (

@@ -2,136 +2,79 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import logging
 import os
-from collections.abc import Iterator, Mapping
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_bert_layers.checkpoints.architectures import ARCHITECTURES
 from keras_bert_layers.checkpoints.bert_config import BertConfig
-from keras_bert_layers.checkpoints.safetensors_reader import read_safetensors
-from keras_bert_layers.checkpoints.source import CHECKPOINT_FILES, CONFIGURATION_FILES, find_checkpoint
+from keras_bert_layers.checkpoints.directory_names import names_in
+from keras_bert_layers.checkpoints.formats import CHECKPOINT_FILES, FORMATS
+from keras_bert_layers.checkpoints.name_table import NameTable
+from keras_bert_layers.checkpoints.sort_names import sort_names
+from keras_bert_layers.checkpoints.source import CONFIGURATION_FILES, find_checkpoint, missing_files_error
 from keras_bert_layers.checkpoints.stored_weight import StoredWeight
-from keras_bert_layers.checkpoints.tfbertmodel_reader import is_tfbertmodel, read_tfbertmodel
-from keras_bert_layers.checkpoints.weight_names import LAYER, check_weights, expected_shapes
+from keras_bert_layers.checkpoints.weight_check import Shape, check_layers, check_weights
+
+logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A BERT's configuration and its weights under our names.
+class Checkpoint(Mapping[str, np.ndarray]):
+    """A BERT's configuration, and its weights under our names.
+
+    As a mapping it gives the weights as float32, with kernels as `[inputs, outputs]`. Each is read anew when asked for,
+    so that memory never holds them all. What lies inside the encoder and is no weight of it keeps its own name.
 
     Args:
-        config: The configuration, of all its layers.
-        weights: The arrays of the layers that are kept, by name, in the order of `expected_shapes`, as float32. Each is
-            read anew when asked for, so that memory never holds them all.
-        has_pooler: Whether the pooler's weights are among them.
+        config: The configuration.
+        stored: The weights by our names.
+        others: The names of what lies outside the encoder.
         source: Where they come from, for messages.
 
     Example:
 
-    >>> config = BertConfig(vocab_size=10, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
-    >>> weights = {name: np.zeros(shape) for name, shape in expected_shapes(config, pooler=False).items()}
-    >>> Checkpoint(config, weights, has_pooler=False, source="zeros").weights["embeddings/word_embeddings"].shape
-    (10, 8)
+    >>> weight = StoredWeight((8,), lambda: np.zeros(8), "'b' in zeros")
+    >>> checkpoint = Checkpoint(BertConfig(), {"pooler/bias": weight}, [], "zeros")
+    >>> checkpoint.has_pooler, checkpoint["pooler/bias"].shape
+    (True, (8,))
     """
 
-    config: BertConfig
-    weights: Mapping[str, np.ndarray]
-    has_pooler: bool
-    source: str
-
-
-def read_checkpoint(
-    source: Any,
-    *,
-    num_hidden_layers: int | None = None,
-    pooler: bool = True,
-    revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    token: str | bool | None = None,
-    local_files_only: bool = False,
-) -> Checkpoint:
-    """Reads a BERT checkpoint.
-
-    Args:
-        source: A directory in Hugging Face's format, the id of a Hugging Face repository, or a `TFBertModel` or
-            `TFBertFor...` in memory.
-        num_hidden_layers: Keeps only the first so many layers; nothing above them is read, nor the pooler, which was
-            trained on the last layer. None keeps all.
-        pooler: Whether to read the pooler, where the checkpoint has one.
-        revision: Branch, tag or commit of the repository.
-        cache_dir: Directory to download to, in place of Hugging Face's own cache.
-        token: Access token for the repository, in place of the environment variable `HF_TOKEN`.
-        local_files_only: Whether to use only what was downloaded before.
-
-    Returns:
-        The `Checkpoint`.
-
-    Raises:
-        FileNotFoundError: If there is no such directory or repository, or it has no configuration or no weights file.
-        OSError: If the download fails.
-        TypeError: If the source is none of these.
-        ValueError: If the checkpoint is not a BERT that this package can run, is damaged, its weights do not fit its
-            configuration, or it has fewer layers than asked for; and, when a weight is read, if its numbers are not
-            finite.
-
-    Example:
-
-    >>> read_checkpoint("no/such/directory")
-    Traceback (most recent call last):
-    FileNotFoundError: A directory, or a repository id such as ...
-    """
-    if is_tfbertmodel(source):
-        source_name = f"the {type(source).__name__} {source.name!r}"
-        full_config = BertConfig.from_dict(source.config.to_dict())
-        config = _keep_layers(full_config, num_hidden_layers, source_name)
-        stored, others = read_tfbertmodel(source)
-    elif isinstance(source, (str, os.PathLike)):
-        find = functools.partial(
-            find_checkpoint, source, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-        )
-        source_name = os.fspath(source)
-        # The configuration comes first, so that a model that is no BERT is refused before its weights are downloaded.
-        directory = find(CONFIGURATION_FILES, revision=revision)
-        full_config = BertConfig.from_file(directory)
-        config = _keep_layers(full_config, num_hidden_layers, source_name)
-        if not os.path.isdir(source):
-            # A download's directory is named after its commit, and the weights are to come from the same one.
-            stored, others = read_safetensors(find(CHECKPOINT_FILES, revision=directory.name))
-        else:
-            stored, others = read_safetensors(directory)
-    else:
-        raise TypeError(
-            "A directory, the id of a Hugging Face repository, or a TFBertModel in memory is expected. "
-            f"Received: source={source!r} of type {type(source).__name__}. Save a PyTorch model with "
-            "`model.save_pretrained(directory)` and give that directory; wrap a TensorFlow model of another kind in"
-            " HuggingFaceEncoder."
-        )
-
-    # The pooler was trained on the last layer: without that layer it means nothing.
-    is_whole = config.num_hidden_layers == full_config.num_hidden_layers
-    has_pooler = pooler and is_whole and any(name.startswith("pooler/") for name in stored)
-    wanted = {
-        name: weight
-        for name, weight in stored.items()
-        if not _is_left_out(name, config.num_hidden_layers, full_config.num_hidden_layers, has_pooler)
-    }
-    shapes = {name: weight.shape for name, weight in wanted.items()}
-    check_weights(shapes, config, has_pooler, source_name, others)
-    weights = _LazyWeights({name: wanted[name] for name in expected_shapes(config, has_pooler)})
-    return Checkpoint(full_config, weights, has_pooler, source_name)
-
-
-class _LazyWeights(Mapping[str, np.ndarray]):
-    def __init__(self, stored: dict[str, StoredWeight]) -> None:
+    def __init__(
+        self, config: BertConfig, stored: Mapping[str, StoredWeight], others: Sequence[str], source: str
+    ) -> None:
+        self.config = config
+        self.source = source
         self._stored = stored
+        self._others = others
+
+    @property
+    def has_pooler(self) -> bool:
+        """Whether the pooler's weights are among them."""
+        return any(name.startswith("pooler/") for name in self)
+
+    def check(self, expected: Mapping[str, Shape]) -> None:
+        """Checks that the weights are those of an encoder, which may have fewer layers and no pooler.
+
+        Args:
+            expected: The shapes of the encoder's weights by name.
+
+        Raises:
+            ValueError: If weights are missing, unexpected or of another shape; one message lists them all.
+        """
+        found = {name: weight.shape for name, weight in self._stored.items()}
+        blocks = self.config.block_of(self.config.num_hidden_layers)
+        check_weights(found, expected, blocks, self.source, self._others)
 
     def __getitem__(self, name: str) -> np.ndarray:
         weight = self._stored[name]
-        array = weight.read()
         with np.errstate(over="ignore", invalid="ignore"):
+            # What float32 cannot hold becomes infinite.
+            array = np.ascontiguousarray(weight.read(), dtype=np.float32)
             # Quicker than to look at each number, which is done only where the sum is not finite.
             total = array.sum()
         if not np.isfinite(total) and not np.isfinite(array).all():
@@ -154,24 +97,87 @@ class _LazyWeights(Mapping[str, np.ndarray]):
         return name in self._stored
 
 
-def _keep_layers(config: BertConfig, num_hidden_layers: int | None, source_name: str) -> BertConfig:
-    if num_hidden_layers is None:
-        return config
-    if (
-        not isinstance(num_hidden_layers, int)
-        or isinstance(num_hidden_layers, bool)
-        or not 1 <= num_hidden_layers <= config.num_hidden_layers
-    ):
-        raise ValueError(
-            f"`num_hidden_layers` is expected to be an integer from 1 to {config.num_hidden_layers}, the number of "
-            f"layers in {source_name}, or None for all. Received: num_hidden_layers={num_hidden_layers!r}."
+def read_checkpoint(
+    source: Any,
+    *,
+    num_hidden_layers: int | None = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> Checkpoint:
+    """Opens a BERT checkpoint.
+
+    Args:
+        source: A directory in one of `FORMATS`, the id of a Hugging Face repository, or a model in memory that is in
+            one of them, such as a `TFBertModel`.
+        num_hidden_layers: How many of the first layers are needed. None needs all.
+        revision: Branch, tag or commit of the repository.
+        cache_dir: Directory to download to, in place of Hugging Face's own cache.
+        token: Access token for the repository, in place of the environment variable `HF_TOKEN`.
+        local_files_only: Whether to use only what was downloaded before.
+
+    Returns:
+        The `Checkpoint`.
+
+    Raises:
+        FileNotFoundError: If there is no such directory or repository, or it has no configuration or no weights file.
+        OSError: If the download fails.
+        TypeError: If the source is none of these.
+        ValueError: If the checkpoint is not a BERT that this package can run, is damaged, or has fewer layers than
+            needed; and, when a weight is read, if its numbers are not finite.
+
+    Example:
+
+    >>> read_checkpoint("no/such/directory")
+    Traceback (most recent call last):
+    FileNotFoundError: A directory, or a repository id such as ...
+    """
+    place = source
+    if isinstance(source, (str, os.PathLike)):
+        find = functools.partial(
+            find_checkpoint, source, cache_dir=cache_dir, token=token, local_files_only=local_files_only
         )
-    return dataclasses.replace(config, num_hidden_layers=num_hidden_layers)
+        source_name = os.fspath(source)
+        place = find(CONFIGURATION_FILES, revision=revision)
+        if not os.path.isdir(source):
+            # A model that cannot be run is refused before its weights are downloaded.
+            BertConfig.from_file(place)
+            # A download's directory is named after its commit, and the weights are to come from the same one.
+            place = find(CHECKPOINT_FILES, revision=place.name)
+    else:
+        source_name = f"the {type(source).__name__} {getattr(source, 'name', '')!r}"
+    formats = [each for each in FORMATS if each.accepts(place)]
+    if not formats:
+        raise _no_format_error(place)
+    if len(formats) > 1:
+        logger.info("%s holds several formats; %s is read.", source_name, formats[0].files[0])
+    config = formats[0].configuration(place)
+    found = formats[0].weights(place)
+
+    tables = [NameTable(ARCHITECTURES[config.model_type], scheme) for scheme in formats[0].schemes]
+    where = os.fspath(place) if isinstance(place, pathlib.Path) else source_name
+    names = sort_names(found, tables, where)
+    if names.others:
+        logger.debug("Not part of the encoder and not read from %s: %s", where, ", ".join(sorted(names.others)))
+    stored = {name: found[theirs] for name, theirs in names.weights.items()}
+    stored |= {name: stored[name].transposed() for name in names.transposed}
+    stored |= {name: found[name] for name in names.unexpected}
+    needed = config.num_hidden_layers
+    if isinstance(num_hidden_layers, int):
+        needed = min(needed, num_hidden_layers)
+    check_layers(stored, config.block_of(needed), source_name, names.others)
+    return Checkpoint(config, stored, names.others, source_name)
 
 
-def _is_left_out(name: str, kept_layers: int, all_layers: int, has_pooler: bool) -> bool:
-    if name.startswith("pooler/"):
-        return not has_pooler
-    layer = LAYER.match(name)
-    # Layers above those of the configuration are no part of this BERT and stay in the report.
-    return layer is not None and kept_layers < int(layer.group(1)) <= all_layers
+def _no_format_error(source: Any) -> Exception:
+    if isinstance(source, pathlib.Path):
+        # Where this says that it is no BERT at all, the weights are no matter.
+        BertConfig.from_file(source)
+        return missing_files_error(f"The directory {source}", CHECKPOINT_FILES.required[1], names_in(source))
+    return TypeError(
+        "A directory, the id of a Hugging Face repository, or a TFBertModel in memory is expected. "
+        f"Received: source={source!r} of type {type(source).__name__}. Save a PyTorch model with "
+        "`model.save_pretrained(directory)` and give that directory; wrap a TensorFlow model of another kind in"
+        " HuggingFaceEncoder."
+    )

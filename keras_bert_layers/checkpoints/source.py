@@ -7,18 +7,14 @@ import os
 import pathlib
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
 from keras_bert_layers.checkpoints.directory_names import list_names, way_out
-from keras_bert_layers.checkpoints.safetensors_index import read_shard_names
 from keras_bert_layers.local_path import local_path
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 
 
 class WantedFiles(NamedTuple):
@@ -27,6 +23,7 @@ class WantedFiles(NamedTuple):
     Args:
         required: Groups of names; of each group the first that the repository has.
         optional: Names of files that are downloaded where the repository has them.
+        parts: For files that name others, such as the index of shards, what reads their names, which are required too.
 
     Example:
 
@@ -36,10 +33,10 @@ class WantedFiles(NamedTuple):
 
     required: tuple[tuple[str, ...], ...]
     optional: tuple[str, ...] = ()
+    parts: Mapping[str, Callable[[pathlib.Path], list[str]]] = {}
 
 
 CONFIGURATION_FILES = WantedFiles(required=(CONFIG_FILES,))
-CHECKPOINT_FILES = WantedFiles(required=(CONFIG_FILES, (WEIGHTS_FILE, INDEX_FILE)))
 TOKENIZER_FILES = WantedFiles(
     required=(("vocab.txt", "tokenizer.json"),),
     optional=(
@@ -58,7 +55,7 @@ _OTHER_WEIGHTS = {"pytorch_model": "AutoModel (needs PyTorch)", "tf_model": "TFA
 
 def find_checkpoint(
     source: str | os.PathLike[str],
-    wanted: WantedFiles = CHECKPOINT_FILES,
+    wanted: WantedFiles,
     *,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -72,7 +69,7 @@ def find_checkpoint(
     Args:
         source: A directory, which is returned as it is, or the id of a repository, such as
             `"google-bert/bert-base-uncased"`. A directory of that name comes first.
-        wanted: What to download: `CHECKPOINT_FILES`, `CONFIGURATION_FILES` or `TOKENIZER_FILES`.
+        wanted: What to download: `CONFIGURATION_FILES`, `TOKENIZER_FILES` or the `CHECKPOINT_FILES` of `formats`.
         revision: Branch, tag or commit of the repository.
         cache_dir: Directory to download to, in place of Hugging Face's own cache.
         token: Access token for the repository, in place of the environment variable `HF_TOKEN`.
@@ -94,7 +91,7 @@ def find_checkpoint(
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     find_checkpoint(directory) == pathlib.Path(directory)
+    ...     find_checkpoint(directory, CONFIGURATION_FILES) == pathlib.Path(directory)
     True
     """
     directory = local_path(
@@ -136,9 +133,9 @@ def find_checkpoint(
     directory = repository.fetch_required(wanted.required[0]).parent
     for group in wanted.required[1:]:
         file = repository.fetch_required(group)
-        if file.name == INDEX_FILE:
-            for shard in read_shard_names(file):
-                repository.fetch_required((shard,))
+        if file.name in wanted.parts:
+            for part in wanted.parts[file.name](file):
+                repository.fetch_required((part,))
     for filename in wanted.optional:
         repository.fetch_optional(filename)
     return directory
@@ -163,7 +160,7 @@ def missing_files_error(where: str, expected: Iterable[str], names: Iterable[str
     expected = list(expected)
     names = None if names is None else sorted(names)
     instead = way_out(names, "Give the directory or repository of a BERT in Hugging Face's format.")
-    if WEIGHTS_FILE in expected:
+    if "model.safetensors" in expected:
         for start, reader in _OTHER_WEIGHTS.items():
             others = [name for name in names or () if name.startswith(start)]
             if others:

@@ -21,6 +21,10 @@ class PaddedRows:
         self._num_heads = num_heads
         self.visible = mask[:, None, None, :]
 
+    def columns(self) -> Any:
+        """Returns where the tokens of a row stand in their texts: int32 `[1, length]`."""
+        return tf.range(tf.shape(self._mask)[1])[None]
+
     def split(self, tokens: Any) -> Any:
         """`[tokens, hidden]` -> `[rows, heads, length, head_size]`."""
         batch, sequence = tf.unstack(tf.shape(self._mask))
@@ -75,6 +79,7 @@ class PackedRows:
         is_filled = owners > 0
         # Where each row is one text, all its tokens see the same.
         queries = tf.cond(is_shared, lambda: owners, lambda: tf.reduce_max(owners, axis=1, keepdims=True))
+        self._slots, self._columns, self._shape = slots, columns, [rows, length]
         row, column = (slots // length)[:, None], (slots % length)[:, None]
         heads = tf.range(num_heads)
         self.visible = ((queries[:, :, None] == owners[:, None, :]) & is_filled[:, None])[:, None]
@@ -86,6 +91,11 @@ class PackedRows:
         self._token_of_slot = token_of_slot[:, None, :] * num_heads + heads[:, None]
         # int32 `[tokens, heads]`: the way back, as a row of the matrix `[rows * heads * length, head_size]`.
         self._slot_of_token = (row * num_heads + heads) * length + column
+
+    def columns(self) -> Any:
+        """Returns where the tokens of a row stand in their texts: int32 `[rows, length]`, any in a slot without one."""
+        rows, length = self._shape
+        return tf.reshape(tf.scatter_nd(self._slots[:, None], self._columns, [rows * length]), [rows, length])
 
     def split(self, tokens: Any) -> Any:
         """`[tokens, hidden]` -> `[rows, heads, length, head_size]`."""

@@ -1,3 +1,10 @@
+"""BERT, to be read from top to bottom: embeddings, layers (`transformer_block.py`), pooler, and the run over them.
+
+What is not BERT stands behind a name in a file of its own: `token_layout.py` leaves the padding out, `layer_calls.py`
+what training need not do, `layer_collector.py` combines layers while they run, `lora.py` trains a small change of the
+weights.
+"""
+
 import dataclasses
 import os
 from collections.abc import Iterable
@@ -13,13 +20,17 @@ from keras_bert_layers.encoders.layer_collector import LayerCollector
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
 from keras_bert_layers.encoders.lora import Embedding, freeze_all_but_lora, has_lora
+from keras_bert_layers.encoders.relative_position_embeddings import RelativePositionEmbeddings
 from keras_bert_layers.encoders.token_layout import choose_layout
 from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, random_start
+from keras_bert_layers.keras_compatibility import variables_without_values
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
 class BertEmbeddings(keras.layers.Layer):
     """Layer 0 of BERT: LayerNorm of the sum of word, position and segment embeddings (Devlin et al. 2019, figure 2).
+
+    Narrower embeddings are brought to the width of the layers after that (ALBERT, ELECTRA).
 
     Call arguments:
         token_ids, positions, segment_ids: int32 `[tokens]`.
@@ -30,30 +41,55 @@ class BertEmbeddings(keras.layers.Layer):
 
     def __init__(self, config: BertConfig, hidden_dropout: float, **kwargs: Any):
         super().__init__(**kwargs)
-        self.hidden_size = config.hidden_size
+        self.width = config.embedding_size or config.hidden_size
         self.word_embeddings = self._embedding(config.vocab_size, config, "word_embeddings")
         self.position_embeddings = self._embedding(config.max_position_embeddings, config, "position_embeddings")
-        self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
+        self.token_type_embeddings: Embedding | None = None
+        if config.type_vocab_size:
+            self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
+        self.relative_position_embeddings: RelativePositionEmbeddings | None = None
+        if config.relative_attention_num_buckets:
+            self.relative_position_embeddings = RelativePositionEmbeddings(
+                config, dtype=self.dtype_policy, name="relative_position_embeddings"
+            )
         self.layer_norm = LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm")
         self.dropout = keras.layers.Dropout(hidden_dropout, dtype=self.dtype_policy, name="dropout")
+        self.projection: keras.layers.Layer | None = None
+        if config.embedding_size:
+            self.projection = dense(config.hidden_size, config, "projection", self.dtype_policy)
 
     def _embedding(self, rows: int, config: BertConfig, name: str) -> Embedding:
-        return Embedding(rows, config.hidden_size, random_start(config), dtype=self.dtype_policy, name=name)
+        return Embedding(rows, self.width, random_start(config), dtype=self.dtype_policy, name=name)
 
     def build(self, input_shape: Any) -> None:
-        for layer in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
-            layer.build((None,))
-        self.layer_norm.build((None, self.hidden_size))
+        for layer in (
+            self.word_embeddings,
+            self.position_embeddings,
+            self.token_type_embeddings,
+            self.relative_position_embeddings,
+        ):
+            if layer is not None:
+                layer.build((None,))
+        self.layer_norm.build((None, self.width))
+        if self.projection is not None:
+            self.projection.build((None, self.width))
 
     def call(self, token_ids: Any, positions: Any, segment_ids: Any, training: bool = False) -> Any:
-        embedded = self.word_embeddings(token_ids) + self.token_type_embeddings(segment_ids)
+        embedded = self.word_embeddings(token_ids)
+        if self.token_type_embeddings is not None:
+            embedded += self.token_type_embeddings(segment_ids)
         embedded = self.layer_norm(embedded + self.position_embeddings(positions), training=training)
-        return self.dropout(embedded, training=training)
+        embedded = self.dropout(embedded, training=training)
+        return embedded if self.projection is None else self.projection(embedded)
+
+    def relative_bias(self, rows: Any) -> Any:
+        """Returns what every layer adds to the logits of attention in these rows, or None (MPNet)."""
+        return None if self.relative_position_embeddings is None else self.relative_position_embeddings(rows.columns())
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
 class BertEncoder(LayerwiseEncoder):
-    """BERT (Devlin et al. 2019) as a Keras layer that gives out every layer.
+    """BERT (Devlin et al. 2019) as a Keras layer that returns every layer.
 
     Equal to Hugging Face's `TFBertModel` on the same weights, to 1e-5 on all real tokens in every layer. The dense work
     is done on real tokens alone, without padding. For inputs and outputs see `EncoderContract`.
@@ -147,14 +183,18 @@ class BertEncoder(LayerwiseEncoder):
                     f"Received: {argument}={rate!r}."
                 )
         check_flags(pooler=pooler, recompute=recompute)
-        self.vocab_size, self.type_vocab_size = config.vocab_size, config.type_vocab_size
-        self.max_positions = config.max_position_embeddings
+        # Without segment embeddings any type ids do.
+        self.vocab_size, self.type_vocab_size = config.vocab_size, config.type_vocab_size or None
+        self.max_positions = config.max_position_embeddings - config.position_offset
         policy = self.dtype_policy
         self.embeddings = BertEmbeddings(config, rates[0], dtype=policy, name="embeddings")
-        self.transformer_layers = [
-            TransformerBlock(config, *rates, dtype=policy, name=f"layer_{number}")
-            for number in range(1, self.num_layers + 1)
-        ]
+        # ALBERT's layers share their weights in groups: then some of the blocks are the same object.
+        numbers = [config.block_of(layer) for layer in range(1, self.num_layers + 1)]
+        blocks = {
+            number: TransformerBlock(config, *rates, dtype=policy, name=f"layer_{number}")
+            for number in dict.fromkeys(numbers)
+        }
+        self.transformer_layers = [blocks[number] for number in numbers]
         self.recompute = recompute
         self.pooler_wanted = pooler
         self.has_pooler = pooler and self.num_layers == config.num_hidden_layers
@@ -176,8 +216,9 @@ class BertEncoder(LayerwiseEncoder):
         """Makes an encoder with the configuration and the weights of a checkpoint.
 
         Args:
-            source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a `TFBertModel` or
-                `TFBertFor...` in memory, whose weights are copied.
+            source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a TensorFlow model of
+                transformers in memory, whose weights are copied, of one of the types that `BertConfig` knows: BERT,
+                DistilBERT, ELECTRA, MPNet, RoBERTa, XLM-R, CamemBERT, ALBERT.
             revision: branch, tag or commit of the repository.
             cache_dir: directory to download to, in place of Hugging Face's own cache.
             token: access token for the repository, in place of the environment variable `HF_TOKEN`.
@@ -201,34 +242,37 @@ class BertEncoder(LayerwiseEncoder):
         checkpoint = read_checkpoint(
             source,
             num_hidden_layers=arguments.get("num_hidden_layers"),
-            pooler=arguments.get("pooler", True),
             revision=revision,
             cache_dir=cache_dir,
             token=token,
             local_files_only=local_files_only,
         )
-        arguments["pooler"] = checkpoint.has_pooler
-        encoder = cls(dataclasses.replace(checkpoint.config, initializer_range=0.0), **arguments)
-        encoder.config = checkpoint.config
-        pretrained = {
-            # A Keras Embedding calls its weight `embeddings`, below the layer's own name.
-            variable.path.removeprefix(f"{encoder.path}/").removesuffix("/embeddings"): variable
-            for layer in encoder.pretrained_layers
-            for variable in layer.weights
-        }
-        for weight_name, value in checkpoint.weights.items():
-            pretrained[weight_name].assign(value)
+        if not checkpoint.has_pooler:
+            arguments["pooler"] = False
+        # What the configuration claims is compared with what is stored before there is memory for it.
+        with variables_without_values():
+            encoder = cls(dataclasses.replace(checkpoint.config, initializer_range=0.0), **arguments)
+            encoder.config = checkpoint.config
+            pretrained = {
+                # A Keras Embedding calls its weight `embeddings`, below the layer's own name.
+                variable.path.removeprefix(f"{encoder.path}/").removesuffix("/embeddings"): variable
+                for layer in encoder.pretrained_layers
+                for variable in layer.weights
+            }
+            checkpoint.check({name: tuple(variable.shape) for name, variable in pretrained.items()})
+        for weight_name, variable in pretrained.items():
+            variable.assign(checkpoint[weight_name])
         return encoder
 
     @property
     def pretrained_layers(self) -> list[keras.layers.Layer]:
-        return [self.embeddings, *self.transformer_layers, *([self.pooler] if self.has_pooler else [])]
+        blocks = dict.fromkeys(self.transformer_layers)
+        return [self.embeddings, *blocks, *([self.pooler] if self.has_pooler else [])]
 
     def run(
         self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
-        # Three tricks, each behind a name. The layout leaves the padding out, and may run `run_layers` on two halves of
-        # the batch. The calls of layers save what no gradient asks for. The collector combines layers as they come.
+        # The layout may run `run_layers` on two halves of the batch, one beside the other.
         layout = choose_layout(mask, training, one_text_each=bool(collector.keep_scores))
         embeddings, *transformer_layers = layer_calls(
             [self.embeddings, *self.transformer_layers],
@@ -239,12 +283,17 @@ class BertEncoder(LayerwiseEncoder):
         def run_layers(tokens: Any, rows: Any) -> Any:
             collected = collector.start()
             tokens = collected.take(0, tokens)
+            bias = self.embeddings.relative_bias(rows)
             for number, layer in enumerate(transformer_layers, start=1):
-                tokens, scores = layer(tokens, rows=rows)
+                tokens, scores = layer(tokens, rows=rows, bias=bias)
                 tokens = collected.take(number, tokens, scores)
             return collected.result()
 
         positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
+        if self.config.position_offset:
+            # As RoBERTa numbers them: real tokens alone count, and padding stands before the first.
+            is_real = tf.cast(mask, "int32")
+            positions = tf.cumsum(is_real, axis=1) * is_real + self.config.position_offset - 1
         tokens = embeddings(*map(layout.pack, (token_ids, positions, segment_ids)))
         states, combined = layout.run(run_layers, tokens, self.num_heads)
         pooled_output = self.pooler(states[self.num_layers][:, 0]) if self.has_pooler else None
@@ -283,7 +332,7 @@ class BertEncoder(LayerwiseEncoder):
                 f"Expected an encoder without LoRA. Received: {self.name!r}, which has it. Make another encoder for "
                 "another rank."
             )
-        for block in self.transformer_layers:
+        for block in dict.fromkeys(self.transformer_layers):
             for layer in (block.attention.query, block.attention.value):
                 layer.enable_lora(rank)
         if not self.trainable:  # type: ignore[has-type]

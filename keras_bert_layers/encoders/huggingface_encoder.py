@@ -40,7 +40,7 @@ SAVABLE_CLASSES = {
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
 class HuggingFaceEncoder(LayerwiseEncoder):
-    """A TensorFlow encoder of Hugging Face's transformers, called as it is, with every layer given out.
+    """A TensorFlow encoder of Hugging Face's transformers, called as it is, which returns every layer.
 
     The model's variables are this layer's weights: the same objects, not copies, so that training this layer trains
     the model. The model runs in its own dtype and its outputs are cast to this layer's. For inputs and outputs see

@@ -28,8 +28,8 @@ def layer_calls(layers: Sequence[keras.layers.Layer], training: bool, recompute:
 
     def call_of(number: int, layer: keras.layers.Layer) -> Callable[..., Any]:
         if training and number < lowest_trained:
-            return lambda *inputs, **rows: tf.nest.map_structure(
-                tf.stop_gradient, layer(*inputs, **rows, training=False)
+            return lambda *inputs, **others: tf.nest.map_structure(
+                tf.stop_gradient, layer(*inputs, **others, training=False)
             )
         # Embeddings keep nothing but ids anyway.
         if training and recompute and number > 0:
@@ -40,17 +40,17 @@ def layer_calls(layers: Sequence[keras.layers.Layer], training: bool, recompute:
 
 
 def _recomputed(block: keras.layers.Layer) -> Callable[..., Any]:
-    def call(tokens: Any, rows: Any) -> tuple[Any, None]:
+    def call(tokens: Any, rows: Any, bias: Any = None) -> tuple[Any, None]:
         # What each dropout inside draws next, so that both times the same is dropped.
         seeds = [(generator.state, generator.next()) for generator in seed_generators(block)]
 
         @tf.recompute_grad
-        def run(tokens: Any) -> Any:
+        def run(tokens: Any, bias: Any = None) -> Any:
             with keras.StatelessScope(state_mapping=seeds):
-                tokens, _ = block(tokens, rows=rows, training=True)
+                tokens, _ = block(tokens, rows=rows, bias=bias, training=True)
                 return tokens
 
         # The attention scores would have to be kept.
-        return run(tokens), None
+        return run(tokens) if bias is None else run(tokens, bias), None
 
     return call

@@ -15,11 +15,11 @@ from keras_bert_layers.token_inputs import TFHUB_NAMES
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
 class TFHubEncoder(LayerwiseEncoder):
-    """A text encoder of TensorFlow Hub, called as it is, with every layer given out.
+    """A text encoder of TensorFlow Hub, called as it is, which returns every layer.
 
     Takes any SavedModel with TF Hub's contract for transformer text encoders that has `encoder_outputs`, whatever its
     architecture. Its variables are this layer's weights: the same objects, not copies. It runs in its own dtype and its
-    outputs are cast to this layer's. TF Hub encoders give out no layer 0. For inputs and outputs see
+    outputs are cast to this layer's. TF Hub encoders return no layer 0. For inputs and outputs see
     `EncoderContract`.
 
     A `.keras` file carries the graph, which is executable: it loads with `safe_mode=False` alone.
@@ -29,7 +29,7 @@ class TFHubEncoder(LayerwiseEncoder):
         layers, combine: as in `BertEncoder`.
         pooler: False leaves `pooled_output` out and freezes the weights that only it uses.
         trainable: False freezes the encoder's weights and leaves the combination trainable.
-        return_attention_scores: refused, for a SavedModel gives out none.
+        return_attention_scores: refused, for a SavedModel returns none.
         dtype: the dtype policy of the outputs.
         name: name of the layer.
 
@@ -62,7 +62,7 @@ class TFHubEncoder(LayerwiseEncoder):
         check_flags(pooler=pooler)
         if return_attention_scores:
             raise ValueError(
-                "A TF Hub encoder is a finished graph that does not give out its attention scores. "
+                "A TF Hub encoder is a finished graph that does not return its attention scores. "
                 "Received: return_attention_scores=True. Take the same BERT in Hugging Face's format: "
                 "BertEncoder.from_pretrained(..., return_attention_scores=True)."
             )

@@ -47,6 +47,7 @@ class SelfAttention(keras.layers.Layer):
     Call arguments:
         tokens: `[tokens, hidden]`.
         rows: the `PaddedRows` or `PackedRows` in which these tokens see each other.
+        bias: float, added to the logits, broadcastable to `[rows, heads, length, length]`, or None.
         training: bool, for dropout.
 
     Returns:
@@ -69,9 +70,13 @@ class SelfAttention(keras.layers.Layer):
         for layer in (self.query, self.key, self.value, self.output_dense, self.layer_norm):
             layer.build(input_shape)
 
-    def call(self, tokens: Any, rows: PaddedRows | PackedRows, training: bool = False) -> tuple[Any, Any]:
+    def call(
+        self, tokens: Any, rows: PaddedRows | PackedRows, bias: Any = None, training: bool = False
+    ) -> tuple[Any, Any]:
         query, key, value = (rows.split(projection(tokens)) for projection in (self.query, self.key, self.value))
         logits = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(self.head_size))
+        if bias is not None:
+            logits += bias
         scores = tf.nn.softmax(tf.cast(logits, "float32") + tf.where(rows.visible, 0.0, -1e9))
         scores = tf.cast(scores, self.compute_dtype)
         context = rows.join(tf.matmul(self.attention_dropout(scores, training=training), value))
@@ -121,6 +126,7 @@ class TransformerBlock(keras.layers.Layer):
     Call arguments:
         tokens: float `[tokens, hidden]`, where tokens are the real ones of the batch, or all.
         rows: the `PaddedRows` or `PackedRows` in which these tokens see each other.
+        bias: as of `SelfAttention`.
         training: bool, for dropout.
 
     Returns:
@@ -139,6 +145,8 @@ class TransformerBlock(keras.layers.Layer):
         self.attention.build((None, self.hidden_size))
         self.feed_forward.build((None, self.hidden_size))
 
-    def call(self, tokens: Any, rows: PaddedRows | PackedRows, training: bool = False) -> tuple[Any, Any]:
-        tokens, scores = self.attention(tokens, rows=rows, training=training)
+    def call(
+        self, tokens: Any, rows: PaddedRows | PackedRows, bias: Any = None, training: bool = False
+    ) -> tuple[Any, Any]:
+        tokens, scores = self.attention(tokens, rows=rows, bias=bias, training=training)
         return self.feed_forward(tokens, training=training), scores

@@ -38,7 +38,7 @@ def align_labels(labels: Any, word_ids: Any, to: str = "words") -> tuple[tf.Tens
         The labels, int32 `[batch, sequence]`, and their weights, float32 `[batch, sequence]`, 1 or 0.
 
     Raises:
-        ValueError: for an unknown `to`, and for labels or word ids that are no integers or of another rank.
+        ValueError: for an unknown `to`, and for labels or word ids that are not integers, or have another rank.
         tf.errors.InvalidArgumentError: for a row with fewer labels than words.
 
     Example:

@@ -1,6 +1,5 @@
 import json
 import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,6 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from keras_bert_layers.atomic_directory import atomic_directory
-from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
-from keras_bert_layers.checkpoints.json_file import read_json_object
-from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
 from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, check_room, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
@@ -34,7 +30,7 @@ class BertPreprocessor(TextPreprocessor):
     and its exports.
 
     Args:
-        vocabulary: path of a `vocab.txt`, or the list of its tokens.
+        vocabulary: path of a `vocab.txt`, or the list of its tokens; or a `BertTokenizer`, which has its own options.
         lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text: as in `BertTokenizer`.
         sequence_length: the longest row, at least 3; for more than two segments, at least 1 and 2 for each.
         truncation: what is cut of a pair that is too long: `"longest_first"` (of more than two segments too),
@@ -69,7 +65,7 @@ class BertPreprocessor(TextPreprocessor):
     Raises:
         ValueError: for a sequence length below 3, or too short for so many segments; a vocabulary without special
             tokens, options that do not go together, inputs of another rank, lone surrogates.
-        TypeError: for inputs that are no text, None and NaN among them.
+        TypeError: for inputs that are not texts, None and NaN among them.
 
     Example:
 
@@ -85,7 +81,7 @@ class BertPreprocessor(TextPreprocessor):
 
     def __init__(
         self,
-        vocabulary: str | os.PathLike[str] | Sequence[str],
+        vocabulary: str | os.PathLike[str] | Sequence[str] | BertTokenizer,
         *,
         lowercase: bool = True,
         strip_accents: bool | None = None,
@@ -106,49 +102,21 @@ class BertPreprocessor(TextPreprocessor):
         **kwargs: Any,
     ):
         super().__init__(sequence_length=sequence_length, export_inputs=export_inputs, **kwargs)
-        self.tokenizer = BertTokenizer(
-            vocabulary,
-            lowercase=lowercase,
-            strip_accents=strip_accents,
-            tokenize_chinese_chars=tokenize_chinese_chars,
-            special_tokens_in_text=special_tokens_in_text,
-            added_tokens=added_tokens,
-            special_tokens=special_tokens,
-        )
+        if not isinstance(vocabulary, BertTokenizer):
+            vocabulary = BertTokenizer(
+                vocabulary,
+                lowercase=lowercase,
+                strip_accents=strip_accents,
+                tokenize_chinese_chars=tokenize_chinese_chars,
+                special_tokens_in_text=special_tokens_in_text,
+                added_tokens=added_tokens,
+                special_tokens=special_tokens,
+            )
+        self.tokenizer = vocabulary
         if truncation not in TRUNCATIONS:
             raise ValueError(
                 f"Expected `truncation` to be one of {', '.join(TRUNCATIONS)}. Received: truncation={truncation!r}."
             )
-        if padding not in ("max_length", "longest"):
-            raise ValueError(f"Expected `padding` to be max_length or longest. Received: padding={padding!r}.")
-        if padding == "max_length" and (pad_to_multiple_of is not None or sequence_buckets is not None):
-            raise ValueError(
-                "`pad_to_multiple_of` and `sequence_buckets` round up the longest row of a batch. Received: "
-                f"padding='max_length', pad_to_multiple_of={pad_to_multiple_of!r}, "
-                f"sequence_buckets={sequence_buckets!r}. Add padding='longest'."
-            )
-        if pad_to_multiple_of is not None and (
-            isinstance(pad_to_multiple_of, bool)
-            or not isinstance(pad_to_multiple_of, (int, np.integer))
-            or sequence_buckets is not None
-            or pad_to_multiple_of < 1
-        ):
-            raise ValueError(
-                "Expected `pad_to_multiple_of` to be a positive int, without `sequence_buckets`. "
-                f"Received: pad_to_multiple_of={pad_to_multiple_of!r}, sequence_buckets={sequence_buckets!r}."
-            )
-        if sequence_buckets is not None:
-            if isinstance(sequence_buckets, str) or not isinstance(sequence_buckets, Iterable):
-                raise TypeError(
-                    "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`, as (64, 128). "
-                    f"Received: sequence_buckets={sequence_buckets!r}."
-                )
-            sequence_buckets = [check_sequence_length(length, name="sequence_buckets") for length in sequence_buckets]
-            if sequence_buckets != sorted(set(sequence_buckets)) or sequence_buckets[-1:] != [sequence_length]:
-                raise ValueError(
-                    "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`. "
-                    f"Received: sequence_buckets={sequence_buckets!r}, sequence_length={sequence_length}."
-                )
         if return_offsets not in (None, "bytes", "characters"):
             raise ValueError(
                 "Expected `return_offsets` to be None, bytes or characters. "
@@ -164,8 +132,9 @@ class BertPreprocessor(TextPreprocessor):
                 raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={flag!r}.")
         self.truncation = truncation
         self.padding = padding
-        self.pad_to_multiple_of = None if pad_to_multiple_of is None else int(pad_to_multiple_of)
-        self.sequence_buckets = sequence_buckets
+        self.pad_to_multiple_of, self.sequence_buckets = _check_rounding(
+            padding, pad_to_multiple_of, sequence_buckets, self.sequence_length
+        )
         self.return_special_tokens_mask = return_special_tokens_mask
         self.return_offsets = return_offsets
         self.return_word_ids = return_word_ids
@@ -198,7 +167,7 @@ class BertPreprocessor(TextPreprocessor):
             The `BertPreprocessor`.
 
         Raises:
-            FileNotFoundError, PermissionError, OSError: where the files are not to be had.
+            FileNotFoundError, PermissionError, OSError: if the files cannot be found or downloaded.
             ValueError: for a sequence length that the checkpoint has no positions for.
 
         Example:
@@ -207,17 +176,29 @@ class BertPreprocessor(TextPreprocessor):
         preprocessor = BertPreprocessor.from_pretrained("google-bert/bert-base-uncased", sequence_length=128)
         ```
         """
-        download: dict[str, Any] = {
-            "revision": revision,
-            "cache_dir": cache_dir,
-            "token": token,
-            "local_files_only": local_files_only,
-        }
-        long_documents = arguments.get("long_documents", False)
-        check_sequence_length(sequence_length, None if long_documents else _number_of_positions(source, download))
-        tokenizer_settings = read_tokenizer_settings(source, **download)
-        replace_added_tokens(tokenizer_settings, arguments.pop("added_tokens", None))
-        return cls(**tokenizer_settings, sequence_length=sequence_length, **arguments)
+        settings = read_tokenizer_settings(
+            source, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+        )
+        if settings.files is not None and not arguments.get("long_documents", False):
+            check_sequence_length(sequence_length, settings.files.max_positions())
+        replace_added_tokens(settings.arguments, arguments.pop("added_tokens", None))
+        return cls(**settings.arguments, sequence_length=sequence_length, **arguments)
+
+    def with_arguments(self, **arguments: Any) -> "BertPreprocessor":
+        """Returns a preprocessor with the same tokenizer, which takes a while to make, and other arguments.
+
+        Args:
+            **arguments: those of the constructor that are to differ, but for the tokenizer's.
+
+        Example:
+
+        >>> preprocessor = BertPreprocessor(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "text"], sequence_length=6)
+        >>> preprocessor.with_arguments(padding="longest")(["text"])["input_word_ids"].shape
+        TensorShape([1, 3])
+        """
+        of_tokenizer = self.tokenizer.get_config()
+        config = {name: value for name, value in self.get_config().items() if name not in of_tokenizer}
+        return type(self)(self.tokenizer, **{**config, **arguments})
 
     def call(self, inputs: Any) -> dict[str, Any]:
         texts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
@@ -364,25 +345,38 @@ class BertPreprocessor(TextPreprocessor):
         # A path would be opened, and the file's lines would travel on in whatever is saved next.
         if not isinstance(vocabulary, (list, tuple)):
             raise ValueError(
-                f"The saved configuration of a {cls.__name__} is expected to hold its vocabulary as a list of tokens. "
+                f"Expected the saved configuration of a {cls.__name__} to hold its vocabulary as a list of tokens. "
                 f"Received: vocabulary of type {type(vocabulary).__name__}, and nothing was read. {cls.__name__} did "
                 "not write this configuration; make a new layer from a vocabulary file that you trust."
             )
         return super().from_config(config)
 
 
-def _number_of_positions(source: Any, download: dict[str, Any]) -> int | None:
-    """The longest sequence that a checkpoint has positions for; None where it does not say."""
-    if not isinstance(source, (str, os.PathLike)) or pathlib.Path(source, "saved_model.pb").is_file():
-        return None
-    directory = find_checkpoint(source, TOKENIZER_FILES, **download)
-    name = next((name for name in CONFIG_FILES if os.path.lexists(directory / name)), None)
-    if name is None:
-        return None
-    positions = read_json_object(directory / name).get("max_position_embeddings")
-    if positions is not None and (not isinstance(positions, int) or isinstance(positions, bool) or positions < 3):
+def _check_rounding(
+    padding: str, multiple: int | None, buckets: Sequence[int] | None, sequence_length: int
+) -> tuple[int | None, list[int] | None]:
+    if padding not in ("max_length", "longest"):
+        raise ValueError(f"Expected `padding` to be max_length or longest. Received: padding={padding!r}.")
+    if padding == "max_length" and (multiple is not None or buckets is not None):
         raise ValueError(
-            f"{directory / name} is expected to have a whole number from 3 as `max_position_embeddings`. "
-            f"Received: max_position_embeddings={positions!r}. Copy or download the file again."
+            "Expected `pad_to_multiple_of` and `sequence_buckets`, which round up the longest row of a batch, with "
+            f"padding='longest' alone. Received: padding='max_length', pad_to_multiple_of={multiple!r}, "
+            f"sequence_buckets={buckets!r}. Add padding='longest'."
         )
-    return positions
+    if multiple is not None:
+        is_int = isinstance(multiple, (int, np.integer)) and not isinstance(multiple, bool)
+        if not is_int or multiple < 1 or buckets is not None:
+            raise ValueError(
+                "Expected `pad_to_multiple_of` to be a positive int, without `sequence_buckets`. "
+                f"Received: pad_to_multiple_of={multiple!r}, sequence_buckets={buckets!r}."
+            )
+        return int(multiple), None
+    if buckets is None:
+        return None, None
+    expected = "Expected `sequence_buckets` to be ascending lengths that end in `sequence_length`"
+    if isinstance(buckets, str) or not isinstance(buckets, Iterable):
+        raise TypeError(f"{expected}, as (64, 128). Received: sequence_buckets={buckets!r}.")
+    lengths = [check_sequence_length(length, name="sequence_buckets") for length in buckets]
+    if lengths != sorted(set(lengths)) or lengths[-1:] != [sequence_length]:
+        raise ValueError(f"{expected}. Received: sequence_buckets={lengths!r}, sequence_length={sequence_length}.")
+    return None, lengths

@@ -41,7 +41,7 @@ def bucket_by_length(
 
     Raises:
         ValueError: for lengths or a budget that do not fit the dataset or each other.
-        TypeError: for a dataset of anything else, and for what is no dataset.
+        TypeError: for a dataset of anything else, and for anything else than a dataset.
         tf.errors.InvalidArgumentError: while iterating, for a row that is longer than the last length.
 
     Example:

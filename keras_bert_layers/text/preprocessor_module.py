@@ -1,14 +1,19 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import tensorflow as tf
 
-from keras_bert_layers.text.bert_tokenizer import BertTokenizer
+from keras_bert_layers.text.tokenizer import Tokenizer
 from keras_bert_layers.token_inputs import TFHUB_NAMES
 
-if TYPE_CHECKING:
-    from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
+
+class _Preprocessor(Protocol):
+    tokenizer: Tokenizer
+
+    def call(self, inputs: Any) -> dict[str, Any]: ...
+
+    def pack_segments(
+        self, segments: list[dict[str, tf.RaggedTensor]], sequence_length: int | tf.Tensor
+    ) -> dict[str, tf.Tensor]: ...
 
 
 class PreprocessorModule(tf.Module):
@@ -19,7 +24,7 @@ class PreprocessorModule(tf.Module):
         pairs: whether it is called on pairs.
     """
 
-    def __init__(self, preprocessor: BertPreprocessor, pairs: bool):
+    def __init__(self, preprocessor: _Preprocessor, pairs: bool):
         super().__init__()
         # Kept out of TensorFlow's tracking of attributes, or the Keras layer would be traced and saved once more.
         object.__setattr__(self, "_preprocessor", preprocessor)
@@ -64,7 +69,7 @@ class PreprocessorModule(tf.Module):
 class _Tokenize(tf.Module):
     """`tokenize`, which can be called and has a method."""
 
-    def __init__(self, tokenizer: BertTokenizer):
+    def __init__(self, tokenizer: Tokenizer):
         super().__init__()
         self._tokenizer = tokenizer
         self.__call__ = tf.function(
@@ -89,7 +94,7 @@ class _Tokenize(tf.Module):
         return {name: tf.constant(value, tf.int32) for name, value in special_tokens.items()}
 
 
-def by_word(tokenizer: BertTokenizer, ids: tf.RaggedTensor, values: tf.RaggedTensor) -> tf.RaggedTensor:
+def by_word(tokenizer: Tokenizer, ids: tf.RaggedTensor, values: tf.RaggedTensor) -> tf.RaggedTensor:
     """Groups what belongs to word pieces by words: `[batch, (word pieces)]` -> `[batch, (words), (word pieces)]`."""
     word_ids = tokenizer.word_ids(ids)
     words = tf.reduce_max(tf.concat([word_ids, tf.fill([ids.nrows(), 1], -1)], axis=1), axis=1) + 1

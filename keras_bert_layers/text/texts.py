@@ -57,7 +57,7 @@ def plain_texts(texts: Any, name: str, owner: str) -> Any:
 
 
 def check_texts(texts: Any, name: str, owner: str, first: int = 0) -> None:
-    """Refuses what is no text, and says where it stands; the texts themselves are in no message.
+    """Refuses what is not a text, and says where it stands; the texts themselves are in no message.
 
     Args:
         texts: a sequence of str or bytes, or of sequences of them (words, pairs).

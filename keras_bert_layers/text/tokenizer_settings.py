@@ -5,26 +5,15 @@ import os
 import pathlib
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
-from keras_bert_layers.checkpoints.json_file import read_json_object, read_text
 from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint, missing_files_error
 from keras_bert_layers.checkpoints.tfhub_saved_model import find_saved_model
 from keras_bert_layers.text.added_token import AddedToken
-
-SPECIAL_TOKENS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
-
-# The largest vocabulary of a BERT is LaBSE's, with 501,153 tokens; beyond this one building takes minutes.
-MOST_TOKENS = 1_000_000
+from keras_bert_layers.text.tokenizer_files import TokenizerFiles, typed_value
+from keras_bert_layers.text.vocabulary import SPECIAL_TOKENS, check_vocabulary, read_tokens, read_vocabulary
 
 # Classes of transformers that split text as BERT does, and the generic ones, which do what `tokenizer.json` says.
 _GENERIC_TOKENIZERS = {"PreTrainedTokenizer", "TokenizersBackend"}
@@ -43,8 +32,20 @@ _BERT_MODEL_TYPES = {
 _SPLIT_OUTSIDE = "Tokenise with transformers, and give the encoder the ids."
 
 
-def read_tokenizer_settings(source: Any, **download: Any) -> dict[str, Any]:
-    """Return the vocabulary and the settings of a checkpoint's tokenizer.
+class TokenizerSettings(NamedTuple):
+    """What a checkpoint says about its tokenizer.
+
+    Attributes:
+        arguments: arguments of `BertTokenizer`, among them `vocabulary` as a list of str.
+        files: the JSON files that say it; None of a TF Hub encoder.
+    """
+
+    arguments: dict[str, Any]
+    files: TokenizerFiles | None
+
+
+def read_tokenizer_settings(source: Any, **download: Any) -> TokenizerSettings:
+    """Reads the vocabulary and the settings of a checkpoint's tokenizer.
 
     `config.json`, `tokenizer_config.json`, `tokenizer.json`, `special_tokens_map.json` and `added_tokens.json` are all
     read, as `BertTokenizerFast` of transformers reads them; where they contradict each other, none of them is guessed
@@ -53,143 +54,62 @@ def read_tokenizer_settings(source: Any, **download: Any) -> dict[str, Any]:
     which no token has a capital letter is an uncased one. A TF Hub encoder says it itself.
 
     Args:
-        source: A directory or Hugging Face repository id with a `vocab.txt` or `tokenizer.json`, or a TF Hub encoder:
+        source: a directory or Hugging Face repository id with a `vocab.txt` or `tokenizer.json`, or a TF Hub encoder:
             the loaded object, or the directory of its SavedModel.
         **download: `revision`, `cache_dir`, `token`, `local_files_only`, for `find_checkpoint`.
 
     Returns:
-        A dict of arguments of `BertTokenizer`, among them `vocabulary` as a list of str.
+        The `TokenizerSettings`.
 
     Raises:
-        FileNotFoundError: If there is no vocabulary.
-        ValueError: If the tokenizer does what `BertTokenizer` does not, or a file is damaged or contradicts another.
+        FileNotFoundError: if there is no vocabulary.
+        ValueError: if the tokenizer does what `BertTokenizer` does not, or a file is damaged or contradicts another.
+
+    Example:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     _ = pathlib.Path(directory, "vocab.txt").write_text("[PAD]\\n[UNK]\\n[CLS]\\n[SEP]\\nword\\n")
-    ...     read_tokenizer_settings(directory)["vocabulary"]
+    ...     read_tokenizer_settings(directory).arguments["vocabulary"]
     ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'word']
     """
     if hasattr(source, "vocab_file"):
         if not hasattr(source, "do_lower_case"):
             raise ValueError(
-                "A TF Hub BERT encoder is expected to have `vocab_file` and `do_lower_case`. "
+                "Expected a TF Hub BERT encoder to have `vocab_file` and `do_lower_case`. "
                 f"Received: source={source!r}, which has no `do_lower_case`. Give `BertTokenizer` the vocabulary file "
                 "and `lowercase=`."
             )
         path = source.vocab_file.asset_path.numpy().decode()
-        return {"vocabulary": read_vocabulary(path), "lowercase": bool(source.do_lower_case.numpy())}
+        arguments = {"vocabulary": read_vocabulary(path), "lowercase": bool(source.do_lower_case.numpy())}
+        return TokenizerSettings(arguments, None)
     directory = find_checkpoint(source, TOKENIZER_FILES, **download)
     if (directory / "saved_model.pb").exists():
-        return _read_tfhub_settings(directory)
-    return _read_huggingface_settings(directory)
+        return TokenizerSettings(_read_tfhub_settings(directory), None)
+    files = TokenizerFiles(directory)
+    return TokenizerSettings(_read_huggingface_settings(files), files)
 
 
-def read_vocabulary(path: str | os.PathLike) -> list[str]:
-    """Return the tokens of a `vocab.txt`, one a line; a line's number is the token's id.
-
-    Args:
-        path: Path of the file, UTF-8.
-
-    Returns:
-        The list of tokens, empty lines inside included. Those at the end are left out.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, not UTF-8, or has over `MOST_TOKENS` lines.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = pathlib.Path(directory, "vocab.txt")
-    ...     _ = path.write_text("[PAD]\\n[UNK]\\n")
-    ...     read_vocabulary(path)
-    ['[PAD]', '[UNK]']
-    """
-    if not os.path.exists(path) or os.path.isdir(path):
-        raise FileNotFoundError(
-            f"A vocabulary file with one token a line is expected. Received: vocabulary={os.fspath(path)!r}, and there "
-            "is no such file. For a checkpoint's directory or repository id use `from_pretrained`."
-        )
-    return _read_lines(path)
-
-
-def _read_lines(path: str | os.PathLike) -> list[str]:
-    # As transformers reads it, which opens it as text; `str.splitlines` would split at tokens such as U+2028.
-    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
-    _check_number_of_tokens(text.count("\n") + 1, os.fspath(path))
-    return text.split("\n")
-
-
-def replace_added_tokens(settings: dict[str, Any], added_tokens: Iterable[Any] | None) -> None:
-    """Put other added tokens in the place of those that a checkpoint lists, whose ids stay.
+def replace_added_tokens(arguments: dict[str, Any], added_tokens: Iterable[Any] | None) -> None:
+    """Puts other added tokens in the place of those that a checkpoint lists, whose ids stay.
 
     Args:
-        settings: What `read_tokenizer_settings` returned; it is changed.
-        added_tokens: The tokens, or None to change nothing.
+        arguments: of `TokenizerSettings`; they are changed.
+        added_tokens: the tokens, or None to change nothing.
 
-    >>> settings = {"vocabulary": ["word"], "added_tokens": [AddedToken("[E11]")]}
-    >>> replace_added_tokens(settings, [])
-    >>> settings
+    Example:
+
+    >>> arguments = {"vocabulary": ["word"], "added_tokens": [AddedToken("[E11]")]}
+    >>> replace_added_tokens(arguments, [])
+    >>> arguments
     {'vocabulary': ['word', '[E11]'], 'added_tokens': []}
     """
     if added_tokens is not None:
-        vocabulary = settings["vocabulary"]
-        listed = (token.content for token in settings.get("added_tokens", ()))
-        settings["vocabulary"] = vocabulary + [content for content in listed if content not in vocabulary]
-        settings["added_tokens"] = added_tokens
-
-
-def check_vocabulary(vocabulary: list[str], special_tokens: dict[str, str], where: str) -> None:
-    """Refuse what is no vocabulary of a BERT.
-
-    Args:
-        vocabulary: The tokens.
-        special_tokens: The names of the special tokens, under the keys of `SPECIAL_TOKENS`.
-        where: What the message calls it: the file's name.
-
-    Raises:
-        ValueError: If it lacks a special token or holds what is no token.
-
-    >>> check_vocabulary(["[PAD]", "[UNK]", "[CLS]"], SPECIAL_TOKENS, "vocab.txt")
-    Traceback (most recent call last):
-    ValueError: vocab.txt is expected to hold [PAD], [UNK], [CLS] and [SEP]. Received: vocabulary of 3 tokens ...
-    """
-    _check_number_of_tokens(len(vocabulary), where)
-    others = [token for token in vocabulary if not isinstance(token, str)]
-    if others:
-        raise ValueError(
-            f"{where} is expected to be a list of str. "
-            f"Received: vocabulary with {len(others)} other items, the first of them {others[0]!r}."
-        )
-    required = [token for name, token in special_tokens.items() if name != "mask_token"]
-    known = set(vocabulary)
-    missing = [token for token in required if token not in known]
-    if missing:
-        raise ValueError(
-            f"{where} is expected to hold {', '.join(required[:-1])} and {required[-1]}. Received: vocabulary of "
-            f"{len(vocabulary)} tokens without {', '.join(missing)}. If they have other names, say them: "
-            'special_tokens={"cls_token": "<s>"}, or a special_tokens_map.json beside the checkpoint.'
-        )
-    surrogates = [token for token in vocabulary if not token.isascii() and any("\ud800" <= c < "\ue000" for c in token)]
-    if surrogates:
-        raise ValueError(
-            f"{where} is expected to hold tokens that UTF-8 can. "
-            f"Received: vocabulary with lone surrogates, the first in {surrogates[0]!r}."
-        )
-    long = [token for token in vocabulary if len(token) > 64 and len(token.removeprefix("##").encode()) > 256]
-    if long:
-        raise ValueError(
-            f"{where} is expected to hold tokens of at most 256 bytes of UTF-8. "
-            f"Received: vocabulary with {len(long)} longer tokens, the first of them {long[0][:300]!r}."
-        )
-
-
-def _check_number_of_tokens(count: int, where: str) -> None:
-    if count > MOST_TOKENS:
-        raise ValueError(
-            f"{where} is expected to hold at most {MOST_TOKENS:,} tokens. Received: vocabulary of {count:,} tokens. "
-            "Take the vocabulary that belongs to the weights."
-        )
+        vocabulary = arguments["vocabulary"]
+        known = set(vocabulary)
+        listed = (token.content for token in arguments.get("added_tokens", ()))
+        arguments["vocabulary"] = vocabulary + [content for content in listed if content not in known]
+        arguments["added_tokens"] = added_tokens
 
 
 def _read_tfhub_settings(directory: pathlib.Path) -> dict[str, Any]:
@@ -200,7 +120,7 @@ def _read_tfhub_settings(directory: pathlib.Path) -> dict[str, Any]:
     variables = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
     if len(vocabularies) != 1 or not variables.has_tensor(key):
         raise ValueError(
-            "A TF Hub BERT encoder is expected to have one vocabulary among its assets and to say `do_lower_case`. "
+            "Expected a TF Hub BERT encoder to have one vocabulary among its assets and to say `do_lower_case`. "
             f"Received: source={str(directory)!r} with vocabularies={vocabularies} and "
             f"do_lower_case={'present' if variables.has_tensor(key) else 'missing'}. Give `BertTokenizer` the "
             "vocabulary file and `lowercase=`."
@@ -208,14 +128,14 @@ def _read_tfhub_settings(directory: pathlib.Path) -> dict[str, Any]:
     return {"vocabulary": read_vocabulary(vocabularies[0]), "lowercase": bool(variables.get_tensor(key))}
 
 
-def _read_huggingface_settings(directory: pathlib.Path) -> dict[str, Any]:
-    files = _Files(directory)
+def _read_huggingface_settings(files: TokenizerFiles) -> dict[str, Any]:
+    directory = files.directory
     class_name = _tokenizer_class(files)
     special_tokens = _special_tokens(files)
     _check_sides(files)
     vocabulary_path, fast_path = directory / "vocab.txt", files.path("tokenizer.json")
     fast = files["tokenizer.json"]
-    lines = _read_lines(vocabulary_path) if os.path.lexists(vocabulary_path) else None
+    lines = read_tokens(vocabulary_path) if os.path.lexists(vocabulary_path) else None
     has_fast = "tokenizer.json" in files
     if has_fast and lines and fast.get("normalizer") is None and class_name not in _GENERIC_TOKENIZERS:
         # transformers cannot load such a file as the class that the checkpoint names, and falls back in the same way.
@@ -236,7 +156,7 @@ def _read_huggingface_settings(directory: pathlib.Path) -> dict[str, Any]:
         raise missing_files_error(f"The directory {directory}", ("vocab.txt", "tokenizer.json"), os.listdir(directory))
     path = fast_path if lines is None else vocabulary_path
     added_tokens, appended = _added_tokens(files, fast, vocabulary, special_tokens)
-    # The model's own are no added tokens here; they stand in the vocabulary, with those before them.
+    # The model's own are not added tokens here; they stand in the vocabulary, with those before them.
     own = [number for number, content in enumerate(appended, 1) if content in special_tokens.values()]
     vocabulary, appended = vocabulary + appended[: max(own, default=0)], appended[max(own, default=0) :]
     check_vocabulary(vocabulary, special_tokens, str(path))
@@ -251,52 +171,8 @@ def _read_huggingface_settings(directory: pathlib.Path) -> dict[str, Any]:
     }
 
 
-class _Files:
-    """The JSON files of a checkpoint; those that are not there are empty."""
-
-    def __init__(self, directory: pathlib.Path):
-        self.directory = directory
-        names = (*CONFIG_FILES, *(name for name in TOKENIZER_FILES.optional if name not in CONFIG_FILES))
-        # `lexists`: a link that leads nowhere is damage, too.
-        self.contents = {
-            name: read_json_object(directory / name) for name in names if os.path.lexists(directory / name)
-        }
-
-    def path(self, name: str) -> pathlib.Path:
-        return self.directory / name
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.contents
-
-    def __getitem__(self, name: str) -> dict[str, Any]:
-        return self.contents.get(name, {})
-
-    @property
-    def config(self) -> str:
-        """The name of the file that says what the model is."""
-        return next((name for name in CONFIG_FILES if name in self), CONFIG_FILES[0])
-
-    def get(self, name: str, key: str, kind: type, default: Any = None, null: bool = False) -> Any:
-        """Return a value of a file, of the type that it has to have; `null` allows null for the default."""
-        return _typed(self.path(name), self[name], key, kind, default, null)
-
-
-def _typed(path: pathlib.Path, values: dict[str, Any], key: str, kind: type, default: Any, null: bool) -> Any:
-    value = values.get(key, default)
-    if key not in values or (null and value is None):
-        return default
-    # JSON's true is no number.
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        expected = {dict: "an object", list: "a list", str: "a string", int: "a whole number", bool: "true or false"}
-        raise ValueError(
-            f"{path} is expected to have {expected[kind]} as `{key}`. "
-            f"Received: {key} of type {type(value).__name__}. Copy or download the file again."
-        )
-    return value
-
-
-def _tokenizer_class(files: _Files) -> str:
-    """Return the name of transformers' class, without "Fast", that the checkpoint is loaded as."""
+def _tokenizer_class(files: TokenizerFiles) -> str:
+    """Returns the name of transformers' class, without "Fast", that the checkpoint is loaded as."""
     named = []
     for name in ("tokenizer_config.json", files.config):
         class_name = files.get(name, "tokenizer_class", str, null=True)
@@ -304,37 +180,37 @@ def _tokenizer_class(files: _Files) -> str:
             named.append(class_name.removesuffix("Fast"))
             if named[-1] not in _BERT_TOKENIZERS | _GENERIC_TOKENIZERS:
                 raise ValueError(
-                    "A tokenizer that splits text as BERT's does is expected. "
+                    "Expected a tokenizer that splits text as BERT's does. "
                     f"Received: tokenizer_class={class_name!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
                 )
         for key, expected in (("word_tokenizer_type", "basic"), ("subword_tokenizer_type", "wordpiece")):
             received = files[name].get(key)
             if received not in (None, expected):
                 raise ValueError(
-                    f"A tokenizer that splits text as BERT's does is expected, with {key}={expected!r} if any. "
+                    f"Expected a tokenizer that splits text as BERT's does, with {key}={expected!r} if any. "
                     f"Received: {key}={received!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
                 )
     model_type = files.get(files.config, "model_type", str, null=True)
     if not named and model_type is not None and model_type not in _BERT_MODEL_TYPES:
         raise ValueError(
-            "A model whose tokenizer splits text as BERT's does is expected. Received: "
+            "Expected a model whose tokenizer splits text as BERT's does. Received: "
             f"model_type={model_type!r} in {files.path(files.config)}, and no tokenizer_class. {_SPLIT_OUTSIDE}"
         )
     return named[0] if named else "BertTokenizer"
 
 
 def _content(path: pathlib.Path, key: str, value: Any) -> str | None:
-    """Return the text of a special token, which stands in the files as such or as an object."""
+    """Returns the text of a special token, which stands in the files as such or as an object."""
     content = value.get("content") if isinstance(value, dict) else value
     if value is not None and not isinstance(content, str):
         raise ValueError(
-            f"{path} is expected to have a string as `{key}`. Received: {key} of type {type(value).__name__}. "
+            f"Expected {path} to have a string as `{key}`. Received: {key} of type {type(value).__name__}. "
             "Copy or download the file again."
         )
     return content
 
 
-def _special_tokens(files: _Files) -> dict[str, str]:
+def _special_tokens(files: TokenizerFiles) -> dict[str, str]:
     names = dict(SPECIAL_TOKENS)
     for key in SPECIAL_TOKENS:
         said = {}
@@ -344,7 +220,7 @@ def _special_tokens(files: _Files) -> dict[str, str]:
                 said[name] = token
         if len(set(said.values())) > 1:
             raise ValueError(
-                f"One `{key}` is expected. Received: "
+                f"Expected one `{key}`. Received: "
                 + " and ".join(f"{key}={token!r} in {files.path(name)}" for name, token in said.items())
                 + ". Take both files from one checkpoint."
             )
@@ -352,7 +228,7 @@ def _special_tokens(files: _Files) -> dict[str, str]:
     return names
 
 
-def _check_sides(files: _Files) -> None:
+def _check_sides(files: TokenizerFiles) -> None:
     config, fast = files["tokenizer_config.json"], files["tokenizer.json"]
     said = [("tokenizer_config.json", key, config.get(key)) for key in ("padding_side", "truncation_side")]
     for key in ("padding", "truncation"):
@@ -361,13 +237,13 @@ def _check_sides(files: _Files) -> None:
     for name, key, side in said:
         if side is not None and str(side).lower() != "right":
             raise ValueError(
-                "A tokenizer that pads and cuts on the right is expected. "
+                "Expected a tokenizer that pads and cuts on the right. "
                 f"Received: {key}={side!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
             )
 
 
-def _check_fast_tokenizer(files: _Files, special_tokens: dict[str, str]) -> None:
-    """Refuse a `tokenizer.json` that gives other ids than BERT's."""
+def _check_fast_tokenizer(files: TokenizerFiles, special_tokens: dict[str, str]) -> None:
+    """Refuses a `tokenizer.json` that gives other ids than BERT's."""
     path = files.path("tokenizer.json")
     parts = ("model", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     found = {part: files.get("tokenizer.json", part, dict, {}, null=True) for part in parts}
@@ -392,7 +268,7 @@ def _check_fast_tokenizer(files: _Files, special_tokens: dict[str, str]) -> None
     if wrong:
         shown = {part: {k: v for k, v in found[part].items() if k != "vocab"} or None for part in wrong}
         raise ValueError(
-            "A `tokenizer.json` that does what BERT's tokenizer does is expected: words of at most 100 characters "
+            "Expected a `tokenizer.json` that does what BERT's tokenizer does: words of at most 100 characters "
             f"with unk_token={special_tokens['unk_token']!r}, BertNormalizer with clean_text, BertPreTokenizer, and "
             f"{cls} and {sep} around the text. Received: "
             f"{', '.join(f'{part}={content}' for part, content in shown.items())} in {path}. {_SPLIT_OUTSIDE}"
@@ -400,7 +276,7 @@ def _check_fast_tokenizer(files: _Files, special_tokens: dict[str, str]) -> None
 
 
 def _puts_between(processor: dict[str, Any], cls: str, sep: str) -> bool:
-    """Say whether a post-processor makes `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, the second text of type 1."""
+    """Whether a post-processor makes `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, the second text of type 1."""
     if processor.get("type") == "BertProcessing":
         ends = [processor.get("cls"), processor.get("sep")]
         return [end[:1] if isinstance(end, list) else None for end in ends] == [[cls], [sep]]
@@ -417,12 +293,12 @@ def _puts_between(processor: dict[str, Any], cls: str, sep: str) -> bool:
     )
 
 
-def _fast_ids(files: _Files) -> dict[str, int]:
+def _fast_ids(files: TokenizerFiles) -> dict[str, int]:
     path = files.path("tokenizer.json")
-    ids = _typed(path, files["tokenizer.json"]["model"], "vocab", dict, {}, null=False)
+    ids = typed_value(path, files["tokenizer.json"]["model"], "vocab", dict, {}, null=False)
     if not all(isinstance(number, int) and not isinstance(number, bool) for number in ids.values()):
         raise ValueError(
-            f"{path} is expected to have a whole number for each token of `vocab`. Received: something else. "
+            f"Expected {path} to have a whole number for each token of `vocab`. Received: something else. "
             "Copy or download the file again."
         )
     return ids
@@ -431,14 +307,14 @@ def _fast_ids(files: _Files) -> dict[str, int]:
 def _fast_vocabulary(path: pathlib.Path, ids: dict[str, int]) -> list[str]:
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(
-            f"Ids from 0 on, without gaps, are expected. Received: {len(ids)} other ids in {path}. "
+            f"Expected ids from 0 on, without gaps. Received: {len(ids)} other ids in {path}. "
             "Put the vocab.txt of the checkpoint beside it."
         )
     return sorted(ids, key=ids.__getitem__)
 
 
 def _check_same_ids(
-    vocabulary_path: pathlib.Path, lines: list[str], fast_path: pathlib.Path, ids: dict[str, int], files: _Files
+    vocabulary_path: pathlib.Path, lines: list[str], fast_path: pathlib.Path, ids: dict[str, int], files: TokenizerFiles
 ) -> None:
     # Of a repeated line the last counts; nobody finds an empty token.
     numbers = {token: number for number, token in enumerate(lines) if token}
@@ -451,16 +327,16 @@ def _check_same_ids(
         first, second = numbers.get(token), ids.get(token, added.get(token))
         if token and first != second:
             raise ValueError(
-                "The same ids are expected in both files. "
+                "Expected the same ids in both files. "
                 f"Received: {token!r} with the id {first} in {vocabulary_path} and {second} in {fast_path}. "
                 "Take both files from one checkpoint; transformers believes tokenizer.json."
             )
 
 
 def _added_tokens(
-    files: _Files, fast: dict[str, Any], vocabulary: list[str], special_tokens: dict[str, str]
+    files: TokenizerFiles, fast: dict[str, Any], vocabulary: list[str], special_tokens: dict[str, str]
 ) -> tuple[list[AddedToken], list[str]]:
-    """Return the tokens that are looked for in texts, and those that stand behind the vocabulary."""
+    """Returns the tokens that are looked for in texts, and those that stand behind the vocabulary."""
     numbers = {token: number for number, token in enumerate(vocabulary)}
     tokens: dict[str, AddedToken] = {}
     ids: dict[str, int] = {}
@@ -468,23 +344,23 @@ def _added_tokens(
     def note(path: pathlib.Path, value: Any, number: Any) -> None:
         try:
             if isinstance(value, str):
-                raise ValueError(f"Each is expected to be an object. Received: {value!r}.")
+                raise ValueError(f"Expected each to be an object. Received: {value!r}.")
             token = AddedToken.from_value(value)
         except ValueError as error:
             raise ValueError(f"The added tokens in {path} cannot be used. {error}") from error
         if not isinstance(number, int) or isinstance(number, bool):
             raise ValueError(
-                f"{path} is expected to have a whole number as the id of each added token. "
+                f"Expected {path} to have a whole number as the id of each added token. "
                 f"Received: {number!r} for {token.content!r}. Copy or download the file again."
             )
         if tokens.setdefault(token.content, token) != token and token.content not in special_tokens.values():
             raise ValueError(
-                "The same is expected of an added token in all files. "
+                "Expected the same of an added token in all files. "
                 f"Received: {tokens[token.content]} and, in {path}, {token}. Take all files from one checkpoint."
             )
         if ids.setdefault(token.content, number) != number:
             raise ValueError(
-                f"One id is expected for each added token. Received: {ids[token.content]} and, in {path}, {number} for "
+                f"Expected one id for each added token. Received: {ids[token.content]} and, in {path}, {number} for "
                 f"{token.content!r}. Take all files from one checkpoint."
             )
 
@@ -512,15 +388,15 @@ def _added_tokens(
     missing = set(special_tokens.values()) - set(vocabulary) - set(appended)
     if unknown and (missing or len(numbers) != len(vocabulary)):
         raise ValueError(
-            f"An id is expected for each added token. Received: {', '.join(unknown)} in {files.directory} without one. "
+            f"Expected an id for each added token. Received: {', '.join(unknown)} in {files.directory} without one. "
             "Add them to its added_tokens.json, each with its id."
         )
     own = set(special_tokens.values())
     return [token for content, token in tokens.items() if content not in own], appended + unknown
 
 
-def _named_special_tokens(files: _Files) -> list[str]:
-    """Return what the files name as special tokens beside those of a BERT."""
+def _named_special_tokens(files: TokenizerFiles) -> list[str]:
+    """Returns what the files name as special tokens beside those of a BERT."""
     named: list[str | None] = []
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         path = files.path(name)
@@ -532,25 +408,25 @@ def _named_special_tokens(files: _Files) -> list[str]:
     return list(dict.fromkeys(token for token in named if token is not None))
 
 
-def _check_ids(files: _Files, ids: dict[str, int], numbers: dict[str, int], size: int) -> None:
-    """Refuse ids that are not those which transformers gives: the vocabulary's own, or the next ones behind it."""
+def _check_ids(files: TokenizerFiles, ids: dict[str, int], numbers: dict[str, int], size: int) -> None:
+    """Refuses ids that are not those which transformers gives: the vocabulary's own, or the next ones behind it."""
     behind = sorted((number, content) for content, number in ids.items() if content not in numbers)
     expected = numbers | {content: size + place for place, (_, content) in enumerate(behind)}
     wrong = next((content for content, number in ids.items() if number != expected[content]), None)
     if wrong is not None:
         raise ValueError(
-            "Added tokens are expected to have the ids of the vocabulary, or the next ones behind its "
+            "Expected added tokens to have the ids of the vocabulary, or the next ones behind its "
             f"{size} tokens. Received: the id {ids[wrong]} for {wrong!r} in {files.directory}, where {expected[wrong]} "
             f"is expected, in one of {', '.join(sorted(files.contents))}. Take all files from one checkpoint."
         )
 
 
-def _compare_with_embeddings(files: _Files, count: int, path: pathlib.Path) -> None:
+def _compare_with_embeddings(files: TokenizerFiles, count: int, path: pathlib.Path) -> None:
     rows = files.get(files.config, "vocab_size", int, null=True)
     if rows is not None and count > rows:
         # No error: checkpoints in use have such vocabularies, and texts without those tokens are right.
         warnings.warn(
-            f"{path} is expected to have at most as many tokens as there are rows of embeddings. Received: {count} "
+            f"Expected {path} to have at most as many tokens as there are rows of embeddings. Received: {count} "
             f"tokens, and vocab_size={rows} in {files.path(files.config)}. A text with a token from id {rows} on fails "
             "in the encoder.",
             stacklevel=5,
@@ -558,15 +434,15 @@ def _compare_with_embeddings(files: _Files, count: int, path: pathlib.Path) -> N
 
 
 def _normalization(
-    files: _Files, fast: dict[str, Any], class_name: str, vocabulary: Iterable[str]
+    files: TokenizerFiles, fast: dict[str, Any], class_name: str, vocabulary: Iterable[str]
 ) -> dict[str, bool | None]:
     name = "tokenizer_config.json"
     normalizer = fast.get("normalizer")
     if normalizer and (class_name in _GENERIC_TOKENIZERS or name not in files):
         path = files.path("tokenizer.json")
-        values = [_typed(path, normalizer, "lowercase", bool, True, null=False)]
-        values.append(_typed(path, normalizer, "strip_accents", bool, None, null=True))
-        values.append(_typed(path, normalizer, "handle_chinese_chars", bool, True, null=False))
+        values = [typed_value(path, normalizer, "lowercase", bool, True, null=False)]
+        values.append(typed_value(path, normalizer, "strip_accents", bool, None, null=True))
+        values.append(typed_value(path, normalizer, "handle_chinese_chars", bool, True, null=False))
     elif name in files:
         values = [files.get(name, "do_lower_case", bool, True), files.get(name, "strip_accents", bool, None, null=True)]
         values.append(files.get(name, "tokenize_chinese_chars", bool, True))

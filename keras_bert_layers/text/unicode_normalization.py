@@ -29,17 +29,17 @@ def normalization_table(
     kept: tuple[str, ...] = (),
     split_punctuation: bool = True,
 ) -> dict[str, str]:
-    """Return what BERT's normalisation makes of every character that it changes.
+    """Returns what BERT's normalisation makes of every character that it changes.
 
     A string that holds spaces says where words end: punctuation, and with `tokenize_chinese_chars` each Chinese
     character, comes out between two of them. The map is that of the `tokenizers` package's `BertNormalizer` followed
     by `BertPreTokenizer`.
 
     Args:
-        lowercase: Whether letters become lower case.
-        strip_accents: Whether characters are decomposed and their non-spacing marks dropped.
-        tokenize_chinese_chars: Whether each Chinese character is a word of its own.
-        kept: Characters that become words of their own, whatever the reference does to them.
+        lowercase: whether letters become lower case.
+        strip_accents: whether characters are decomposed and their non-spacing marks dropped.
+        tokenize_chinese_chars: whether each Chinese character is a word of its own.
+        kept: characters that become words of their own, whatever the reference does to them.
         split_punctuation: False leaves out what `BertPreTokenizer` does, and with it the spaces around `kept`;
             `punctuation_table` does it then.
 
@@ -72,10 +72,10 @@ def normalization_table(
 
 
 def punctuation_table(kept: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return what `BertPreTokenizer` does to text that is normalised: punctuation comes out between two spaces.
+    """Returns what `BertPreTokenizer` does to text that is normalised: punctuation comes out between two spaces.
 
     Args:
-        kept: More characters that become words of their own.
+        kept: more characters that become words of their own.
 
     >>> punctuation_table()["?"]
     ' ? '
@@ -86,7 +86,7 @@ def punctuation_table(kept: tuple[str, ...] = ()) -> dict[str, str]:
 
 @functools.cache
 def space_bounds() -> list[int]:
-    """Return the code points at which ranges of white space start and end, in turns, for `AddedToken`.
+    """Returns the code points at which ranges of white space start and end, in turns, for `AddedToken`.
 
     >>> space_bounds()[:4]
     [9, 14, 32, 33]
@@ -97,7 +97,7 @@ def space_bounds() -> list[int]:
 
 @functools.cache
 def word_bounds() -> list[int]:
-    """Return the code points at which ranges of characters of words start and end, in turns, for `AddedToken`.
+    """Returns the code points at which ranges of characters of words start and end, in turns, for `AddedToken`.
 
     >>> word_bounds()[:4]
     [48, 58, 65, 91]
@@ -107,7 +107,7 @@ def word_bounds() -> list[int]:
 
 
 def reordered_marks() -> dict[str, int]:
-    """Return the combining marks that outlive the stripping of accents, with their canonical combining classes.
+    """Returns the combining marks that outlive the stripping of accents, with their canonical combining classes.
 
     Stripping accents decomposes the text first, and decomposing (Unicode Standard Annex 15) sorts neighbouring marks
     by this class. It is the one step of BERT's normalisation that looks at more than one character.
@@ -120,12 +120,12 @@ def reordered_marks() -> dict[str, int]:
 
 
 def unknown_letter(known: frozenset[str]) -> str:
-    """Return the letter that stands for all characters that a vocabulary lacks.
+    """Returns the letter that stands for all characters that a vocabulary lacks.
 
     A word that has one of them is unknown, whichever it is.
 
     Args:
-        known: The characters that the vocabulary has.
+        known: the characters that the vocabulary has.
 
     Returns:
         A letter that is not among them.
@@ -137,14 +137,14 @@ def unknown_letter(known: frozenset[str]) -> str:
 
 
 def build_normalizer_model(table: dict[str, str], known: frozenset[str] | None = None) -> np.ndarray:
-    """Return the model buffer with which tf.text's `FastBertNormalize` op applies `table`.
+    """Returns the model buffer with which tf.text's `FastBertNormalize` op applies `table`.
 
-    Bytes that are no UTF-8 are dropped, like the U+FFFD that a decoder puts in their place. The format is that of
+    Bytes that are not UTF-8 are dropped, like the U+FFFD that a decoder puts in their place. The format is that of
     tf.text's `fast_bert_normalizer_model.fbs`, unchanged since the op came with tf.text 2.11.
 
     Args:
-        table: A dict of single characters to what they become, at most 63 bytes of UTF-8 each.
-        known: The characters that a vocabulary has. Each other one comes out as `unknown_letter(known)`. None, the
+        table: a dict of single characters to what they become, at most 63 bytes of UTF-8 each.
+        known: the characters that a vocabulary has. Each other one comes out as `unknown_letter(known)`. None, the
             default, keeps all.
 
     Returns:
@@ -177,7 +177,7 @@ def build_normalizer_model(table: dict[str, str], known: frozenset[str] | None =
 
 
 def _replace_unknown(strings: list[str], known: frozenset[str], letter: str) -> list[str]:
-    """Put `letter` in the place of each character that is not known, in all strings at once: there are 200,000."""
+    """Puts `letter` in the place of each character that is not known, in all strings at once: there are 200,000."""
     is_known = np.zeros(0x110000, bool)
     is_known[[ord(c) for c in known | {" ", "\n"}]] = True
     characters = np.frombuffer("\n".join(strings).encode("utf-32-le"), np.uint32)
@@ -186,7 +186,7 @@ def _replace_unknown(strings: list[str], known: frozenset[str], letter: str) -> 
 
 
 def _encode_strings(strings: list[str]) -> tuple[bytes, np.ndarray]:
-    """Put each distinct string into one pool of bytes; return it and, per string, the code that says where."""
+    """Puts each distinct string into one pool of bytes; returns it and, per string, the code that says where."""
     pool = bytearray()
     code_of: dict[str, int] = {"": _REMOVED}
     for string in dict.fromkeys(strings):
@@ -203,7 +203,7 @@ def _encode_strings(strings: list[str]) -> tuple[bytes, np.ndarray]:
 
 
 def _build_trie(code_of: np.ndarray) -> np.ndarray:
-    """Build the darts-clone trie that leads from a character's UTF-8 bytes to its code.
+    """Builds the darts-clone trie that leads from a character's UTF-8 bytes to its code.
 
     A unit of the trie is `offset << 10 | has_value << 8 | label`. From the unit at position p, byte b leads to position
     `p ^ offset ^ b` if the unit there has the label b, and byte 0 leads to the value. Here the children of a unit are a
@@ -211,7 +211,7 @@ def _build_trie(code_of: np.ndarray) -> np.ndarray:
     `base ^ b` is right for each of them, and position `base` is free for what becomes of a character that breaks off.
 
     Args:
-        code_of: Shape `[0x110000]`: the code of each code point, 0 for those that the trie need not hold.
+        code_of: shape `[0x110000]`: the code of each code point, 0 for those that the trie need not hold.
 
     Returns:
         The units, an array of shape `[units]` and dtype uint32.
@@ -269,7 +269,7 @@ def _build_trie(code_of: np.ndarray) -> np.ndarray:
 
 
 def _unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct rows and, for each row, which of them it is; quicker than `np.unique`, which sorts."""
+    """Returns the distinct rows and, for each row, which of them it is; quicker than `np.unique`, which sorts."""
     numbers: dict[bytes, int] = {}
     index = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in rows])
     return np.frombuffer(b"".join(numbers), rows.dtype).reshape(len(numbers), -1), index

@@ -154,6 +154,25 @@ def test_labels_of_a_projection(encoder, preprocessor):
     project([row[0] for row in labels])
 
 
+@advice("Choose the column: table['label'].")
+def test_a_table_of_labels(encoder, preprocessor):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("sklearn")
+    table = pandas.DataFrame({"label": ["a", "b"] * 3, "page": range(6)})
+    with refused():
+        analysis.project(encoder, preprocessor, TEXTS, table)
+    assert analysis.project(encoder, preprocessor, TEXTS, table["label"], layers=[1]).labels == ["a", "b"] * 3
+
+
+@advice("Join some of them, as in (firsts, [' '.join(pair) for pair in zip(seconds, thirds)]).")
+def test_three_segments(encoder, preprocessor):
+    firsts, seconds, thirds = TEXTS[:2], TEXTS[2:4], TEXTS[4:]
+    with pytest.warns(UserWarning, match="3 segments"), refused():
+        analysis.extract_embeddings(encoder, preprocessor, (firsts, seconds, thirds))
+    joined = (firsts, [" ".join(pair) for pair in zip(seconds, thirds)])  # noqa: B905 - as the message writes it
+    assert len(analysis.extract_embeddings(encoder, preprocessor, joined, pooling="mean").vectors) == 2
+
+
 @advice(
     "Take the same BERT in Hugging Face's format: BertEncoder.from_pretrained(...).",
     "Select layers from 1 to ",

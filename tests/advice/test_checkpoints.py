@@ -85,7 +85,8 @@ def test_a_configuration_of_other_weights(directory):
 
 
 @advice(
-    "HuggingFaceEncoder can wrap other architectures that transformers has as TensorFlow models.",
+    "Take a checkpoint of one of these types",
+    "HuggingFaceEncoder can wrap it, as the TensorFlow model that transformers has.",
     "HuggingFaceEncoder can wrap a TFBertModel with any other activation that transformers has.",
     "Wrap it: HuggingFaceEncoder.from_pretrained(...) runs it as transformers' TFBertModel.",
     "TFBertModel of transformers does not run it either: take another checkpoint.",
@@ -93,7 +94,8 @@ def test_a_configuration_of_other_weights(directory):
 def test_models_for_the_other_encoder(directory):
     own = (directory / "config.json").read_text()
     for values in (
-        {"model_type": "distilbert"},
+        {"model_type": "modernbert"},
+        {"model_type": "deberta"},
         {"hidden_act": "quick_gelu"},
         {"position_embedding_type": "relative_key"},
         {"is_decoder": True},
@@ -103,7 +105,7 @@ def test_models_for_the_other_encoder(directory):
         (directory / "config.json").write_text(own)
     load(directory)
     ids = {"input_ids": np.array([[2, 7, 3]])}
-    for class_name, sizes in (("TFDistilBertModel", {}), ("TFBertModel", {"hidden_act": "quick_gelu"})):
+    for class_name, sizes in (("TFDebertaModel", {}), ("TFBertModel", {"hidden_act": "quick_gelu"})):
         encoder = kbl.HuggingFaceEncoder(make_tf_model(class_name, **sizes))
         assert encoder(ids)["sequence_output"].shape == (1, 3, 16)
     # A decoder sees what comes before alone.
@@ -122,7 +124,7 @@ def test_models_for_the_other_encoder(directory):
 )
 def test_a_model_in_memory():
     """PyTorch is not installed here; what it writes is what `write_checkpoint` of the other tests writes."""
-    model = make_tf_model("TFDistilBertModel")
+    model = make_tf_model("TFDebertaModel")
     refuse(model)
     kbl.HuggingFaceEncoder(model)
 

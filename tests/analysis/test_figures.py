@@ -1,5 +1,6 @@
 """Every result draws a figure with a title and labelled axes, 1,600 pixels wide, that no window shows."""
 
+import dataclasses
 import io
 import sys
 import warnings
@@ -11,7 +12,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sklearn.decomposition import PCA
 
-from keras_bert_layers import BertPreprocessor, LayerCombination, analysis
+from keras_bert_layers import LayerCombination, analysis
+from keras_bert_layers.analysis.analyze import MEASURES
 from keras_bert_layers.analysis.optional_package import import_optional
 from keras_bert_layers.analysis.progress_bar import progress_bar
 
@@ -26,10 +28,8 @@ def results(encoder, preprocessor, texts, factory):
     """Name -> result, of every function."""
     texts = texts[:60]
     labels = [f"label {number % 9}" for number in range(60)]
-    found = analysis.analyze(encoder, preprocessor, texts, ["layer_differences", "contextuality"], ALL)
-    found["layer_similarity"] = analysis.layer_similarity(encoder, preprocessor, texts, ALL)
-    found["two encoders"] = analysis.layer_similarity(encoder, preprocessor, texts, other=encoder)
-    found["attention"] = analysis.attention(encoder, preprocessor, texts)
+    found = analysis.analyze(encoder, preprocessor, texts, [*MEASURES], ALL)
+    found["two encoders"] = dataclasses.replace(found["layer_similarity"], two_encoders=True)
     found["attention_map"] = analysis.attention_map(encoder, preprocessor, "good film")
     found["probe_layers"] = analysis.probe_layers(encoder, preprocessor, texts, labels, folds=2)
     found["project"] = analysis.project(encoder, preprocessor, texts, labels, ALL)
@@ -51,7 +51,7 @@ def test_all(made_encoder, preprocessor, texts, encoder_factory):
         for figure in figures:
             assert isinstance(figure, matplotlib.figure.Figure), name
             canvas = FigureCanvasAgg(figure)
-            canvas.draw()
+            figure.draw_without_rendering()
             assert canvas.get_width_height()[0] == 1600, name
             assert len(figure.get_suptitle()) > 20, name
             shown = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
@@ -114,7 +114,7 @@ class TestWhatTheFiguresShow:
             results.append(analysis.neighbours(made_encoder, preprocessor, texts[:9], "a", layers=2))
             results.append(analysis.layer_similarity(made_encoder, preprocessor, ["a"] * 9))
             for result in results:
-                FigureCanvasAgg(result.plot()).draw()
+                result.plot().draw_without_rendering()
 
     def test_embeddings_with_labels(self, made_encoder, preprocessor, texts):
         labels = [len(text.split()) % 2 for text in texts]
@@ -135,20 +135,16 @@ class TestWhatTheFiguresShow:
 
 
 class TestFonts:
-    @pytest.fixture
-    def chinese_preprocessor(self):
-        return BertPreprocessor(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"天气脑ab"], sequence_length=12)
-
-    def test_picks_one_that_has_the_characters(self, made_encoder, chinese_preprocessor, tmp_path, monkeypatch):
+    def test_picks_one_that_has_the_characters(self, tmp_path, monkeypatch):
         """On a machine that has matplotlib's own fonts and two more."""
         fonts = [font for font in matplotlib.font_manager.fontManager.ttflist if font.name.startswith("DejaVu")]
         monkeypatch.setattr(matplotlib.font_manager.fontManager, "ttflist", fonts)
         for name, characters in (("Few", "天"), ("Many", "天气")):
             make_font(tmp_path / f"{name}.ttf", characters)
             matplotlib.font_manager.fontManager.addfont(tmp_path / f"{name}.ttf")
-        attention = analysis.attention_map(made_encoder, chinese_preprocessor, "天气 a b")
-        embeddings = analysis.extract_embeddings(made_encoder, chinese_preprocessor, ["a", "b"], pooling="mean")
-        similarity = analysis.layer_similarity(made_encoder, chinese_preprocessor, list("ab天气"), other=made_encoder)
+        attention = analysis.AttentionMap([2], ["[CLS]", "天", "气", "a", "[SEP]"], np.full((1, 2, 5, 5), 0.2))
+        embeddings = analysis.Embeddings([1], None, "mean", np.arange(6.0).reshape(2, 1, 3) ** 2, [["a"], ["b"]], None)
+        similarity = analysis.LayerSimilarity([1, 2], [1, 2], np.eye(2), 4, "texts", True)
         with warnings.catch_warnings():
             # matplotlib warns of each character that it has no glyph for.
             warnings.simplefilter("error")
@@ -163,8 +159,8 @@ class TestFonts:
         with pytest.warns(UserWarning, match="No installed font has these characters: 脑, and DejaVu Sans draws"):
             embeddings.plot(["天", "脑"])
 
-    def test_text_that_the_own_font_has_keeps_it(self, made_encoder, preprocessor):
-        figure = analysis.attention_map(made_encoder, preprocessor, "good film").plot(layer=2)
+    def test_text_that_the_own_font_has_keeps_it(self):
+        figure = analysis.AttentionMap([2], ["good", "film"], np.full((1, 2, 2, 2), 0.5)).plot(layer=2)
         assert {tuple(text.get_fontfamily()) for text in figure.findobj(matplotlib.text.Text)} == {("sans-serif",)}
 
 

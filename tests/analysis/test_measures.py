@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_bert_layers import BertPreprocessor, SequencePooling, TFHubEncoder, WindowedEncoder, analysis
+from keras_bert_layers.analysis.analyze import MEASURES
 from keras_bert_layers.analysis.batches import run_batches
 from keras_bert_layers.analysis.contextuality import ContextualityMeasure
 from keras_bert_layers.analysis.encoder_run import Wanted
@@ -260,7 +261,7 @@ class TestAttention:
         ]
         assert_close(row.attention, reference.scores[0][1, 1, 2, 5])
         for several, count in ((["a", "b"], 2), (iter(["a", "b"]), 2), (["a"] * 2000, 2000)):
-            with pytest.raises(ValueError, match=f"expects one text. Received: {count} texts. Choose one: texts"):
+            with pytest.raises(ValueError, match=f"Expected one text. Received: {count} texts. Choose one: texts"):
                 analysis.attention_map(made_encoder, preprocessor, several)
         with pytest.raises(ValueError, match=r"one of \[3, 1\] and `head` from 1 to 2. Received: layer=3, head=3"):
             result.plot(layer=3, head=3)
@@ -269,17 +270,17 @@ class TestAttention:
         tfhub = encoder_factory("tfhub")
         assert isinstance(tfhub, TFHubEncoder)
         for function in (analysis.attention, analysis.attention_map):
-            with pytest.raises(ValueError, match="A TF Hub encoder is a finished graph that does not give out"):
+            with pytest.raises(ValueError, match="a TF Hub encoder is a finished graph that does not return"):
                 function(tfhub, preprocessor, ["a"])
             with pytest.raises(ValueError, match="Layer 0 is the output of the embeddings and has no attention"):
                 function(made_encoder, preprocessor, ["a"], layers=ALL)
-        with pytest.raises(ValueError, match="A TF Hub encoder"):
+        with pytest.raises(ValueError, match="a TF Hub encoder"):
             analysis.analyze(tfhub, preprocessor, ["a"], ["attention"])
 
 
 class TestAnalyze:
     def test_one_pass_gives_what_each_function_gives(self, made_encoder, preprocessor, texts):
-        names = ["layer_differences", "layer_similarity", "contextuality", "attention"]
+        names = [*MEASURES]
         before = int(made_encoder.texts_seen)
         results = analysis.analyze(made_encoder, preprocessor, texts, names, ALL)
         assert int(made_encoder.texts_seen) - before == len(texts)

@@ -128,24 +128,24 @@ def draw(random, count, distance, words):
 
 @pytest.mark.parametrize(("count", "distance", "words"), [(60, 0.8, 1), (150, 2.0, 1), (160, 1.0, 8)])
 def test_intervals_cover_a_known_accuracy(count, distance, words):
-    """The expected accuracy of a probe on new texts, in at least 90 of 100 repetitions; and are not boundless."""
+    """The expected accuracy of a probe on new texts, in at least 45 of 50 repetitions; and are not boundless."""
     random = np.random.default_rng(0)
     unseen = draw(random, 20_000, distance, 1)
     known = []
-    for _ in range(100):
+    for _ in range(50):
         features, targets, _ = draw(random, count * 4 // 5, distance, words)
         model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, targets)
         known.append(model.score(*unseen[:2]))
     known = np.mean(known)
     covered, widths = 0, []
-    for seed in range(100):
+    for seed in range(50):
         features, targets, of_texts = draw(np.random.default_rng(seed), count, distance, words)
         right = cross_validate(features, targets, of_texts, seed=seed)
         accuracy, low, high = interval(right, of_texts, 5)
         assert low <= accuracy <= high
         covered += low <= known <= high
         widths.append(high - low)
-    assert covered >= 90
+    assert covered >= 45
     assert np.mean(widths) < 3.5 * 1.96 * np.sqrt(known * (1 - known) / count)
 
 
@@ -205,6 +205,7 @@ def test_what_the_messages_on_labels_advise(made_encoder, preprocessor, texts):
     assert pairs.examples == len(texts)
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class in y:UserWarning")
 def test_a_label_that_only_one_text_has(made_encoder, preprocessor):
     """Where it is in the test part, nothing but the other label can be learned."""
     table = analysis.probe_layers(made_encoder, preprocessor, ["film"] * 7 + ["book"], [0] * 7 + [1], [1], [], folds=4)

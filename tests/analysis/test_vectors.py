@@ -293,11 +293,11 @@ class TestProjector:
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(
-        ("labels", "message"), [(["x"], "1 labels for more"), (["x"] * 9, "more labels than the 2")]
+        ("labels", "message"), [(["x"], "Received: 1 labels for 2 texts"), (["x"] * 9, "9 labels for 2 texts")]
     )
     def test_nothing_half_written_stays(self, made_encoder, preprocessor, labels, message, tmp_path):
         with pytest.raises(ValueError, match=message):
-            analysis.write_projector(made_encoder, preprocessor, ["a", "b"], tmp_path / "logs", labels)
+            analysis.write_projector(made_encoder, preprocessor, iter(["a", "b"]), tmp_path / "logs", labels)
         assert list(tmp_path.iterdir()) == []
 
 

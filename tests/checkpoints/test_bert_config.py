@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from keras_bert_layers.checkpoints.architectures.architecture import OPTIONS
 from keras_bert_layers.checkpoints.bert_config import SUPPORTED_ACTIVATIONS, BertConfig
 
 from .tiny_checkpoints import SIZES
@@ -13,6 +14,8 @@ def test_defaults_are_those_of_transformers():
     transformers = pytest.importorskip("transformers")
     theirs = transformers.BertConfig()
     for field in dataclasses.fields(BertConfig):
+        if field.name in OPTIONS:
+            continue
         assert getattr(BertConfig(), field.name) == getattr(theirs, field.name), field.name
 
 
@@ -22,15 +25,20 @@ def test_to_dict_can_be_json_and_comes_back_equal():
 
 
 def test_every_value_of_the_dictionary_is_respected():
-    values = {
-        **SIZES,
-        "hidden_act": "relu",
-        "hidden_dropout_prob": 0.2,
-        "attention_probs_dropout_prob": 0.3,
-        "initializer_range": 0.05,
-        "layer_norm_eps": 1e-5,
-        "pad_token_id": 7,
-    }
+    values = (
+        {
+            **SIZES,
+            "hidden_act": "relu",
+            "hidden_dropout_prob": 0.2,
+            "attention_probs_dropout_prob": 0.3,
+            "initializer_range": 0.05,
+            "layer_norm_eps": 1e-5,
+            "pad_token_id": 7,
+            "model_type": "bert",
+        }
+        | dict.fromkeys(OPTIONS)
+        | {"position_offset": 0}
+    )
     assert BertConfig.from_dict(values).to_dict() == values
 
 
@@ -72,7 +80,8 @@ def test_supported_activations_are_those_of_transformers_that_keras_has():
         ({"num_hidden_layers": 0}, "positive integer, at most .* Received: num_hidden_layers=0."),
         ({"intermediate_size": 1.5}, "positive integer, at most .* Received: intermediate_size=1.5."),
         ({"max_position_embeddings": -1}, "positive integer, at most .* Received: max_position_embeddings=-1."),
-        ({"type_vocab_size": None}, "positive integer, at most .* Received: type_vocab_size=None."),
+        ({"type_vocab_size": None}, "integer of at least 0, at most .* Received: type_vocab_size=None."),
+        ({"type_vocab_size": -1}, "integer of at least 0, at most .* Received: type_vocab_size=-1."),
         ({"num_attention_heads": 5}, "multiple of `num_attention_heads`.*hidden_size=8, num_attention_heads=5."),
         ({"hidden_act": "gelu_10"}, "one of gelu, .*tanh. Received: hidden_act='gelu_10'.*HuggingFaceEncoder"),
         ({"hidden_act": ["gelu"]}, r"Received: hidden_act=\['gelu'\]"),
@@ -99,8 +108,12 @@ def test_wrong_values_are_refused(values, message):
     ("values", "message"),
     [
         (
-            {"model_type": "roberta"},
-            "model_type 'bert' is expected. Received: model_type='roberta'. HuggingFaceEncoder",
+            {"model_type": "modernbert"},
+            "Received: model_type='modernbert'. Take a checkpoint of one of these types",
+        ),
+        (
+            {"model_type": "deberta"},
+            "model_type that is read here is expected: bert, .* Received: model_type='deberta'. HuggingFaceEncoder",
         ),
         ({"model_type": None}, "Received: model_type=None."),
         ({"model_type": [[[[[[[[[[]]]]]]]]]]}, "Received: model_type=.*\\.\\.\\."),
@@ -131,7 +144,7 @@ def test_a_missing_size_is_not_guessed(tmp_path, key):
     [
         ("{", "JSON file, and it could not be read.*Copy or download it again"),
         ("[]", "expected to hold a JSON object. Received: a list."),
-        ('{"model_type": "albert"}', "cannot be used.*model_type='albert'"),
+        ('{"model_type": "deberta"}', "cannot be used.*model_type='deberta'"),
         ("version https://git-lfs.github.com/spec/v1\n", "Received: a Git LFS pointer.*git lfs pull"),
     ],
 )
@@ -150,3 +163,58 @@ def test_a_missing_file_is_named(tmp_path):
     (tmp_path / "vocab.txt").touch()
     with pytest.raises(FileNotFoundError, match=r"config.json or bert_config.json. Received: .* vocab.txt. Give"):
         BertConfig.from_file(tmp_path)
+
+
+ALBERT = {"model_type": "albert"}
+MPNET = {"model_type": "mpnet"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"embedding_size": 4},
+            "left out, but for models of type electra or albert. Received: embedding_size=4, model",
+        ),
+        ({"num_hidden_groups": True}, "left out, but for models of type albert. Received: num_hidden_groups=True"),
+        (ALBERT | {"embedding_size": 0}, "positive integer, at most .* Received: embedding_size=0"),
+        (ALBERT | {"embedding_size": "8"}, "positive integer, at most .* Received: embedding_size='8'"),
+        (ALBERT | {"num_hidden_groups": 4}, "at most 3, or left out. Received: num_hidden_groups=4"),
+        (MPNET | {"relative_attention_num_buckets": 10}, "multiple of 4.* Received: relative_attention_num_buckets=10"),
+        (MPNET | {"relative_attention_num_buckets": 2**40}, "at most 256, or left out. Received: relative_att"),
+        (MPNET | {"position_offset": 16}, "at most 15, or left out. Received: position_offset=16"),
+        (MPNET | {"position_offset": -1}, "integer of at least 0, .* Received: position_offset=-1"),
+    ],
+)
+def test_wrong_options_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        BertConfig(**(SIZES | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # What is not the architecture's own changes nothing in its models, and is left out.
+        ({"num_hidden_groups": 1, "relative_attention_num_buckets": 32, "position_offset": 2}, {}),
+        ({"model_type": "distilbert"}, {"type_vocab_size": 0}),
+        ({"model_type": "electra"}, {"embedding_size": 128}),
+        ({"model_type": "electra", "embedding_size": 8}, {}),
+        (
+            {"model_type": "albert", "embedding_size": 8, "hidden_act": "relu"},
+            {
+                "embedding_size": 8,
+                "num_hidden_groups": 1,
+                "hidden_act": "relu",
+                "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0,
+            },
+        ),
+        ({"model_type": "xlm-roberta", "pad_token_id": 3}, {"position_offset": 4, "pad_token_id": 3}),
+        ({"model_type": "roberta"}, {"position_offset": 2, "pad_token_id": 1}),
+        (MPNET, {"position_offset": 2, "pad_token_id": 1, "relative_attention_num_buckets": 32, "type_vocab_size": 0}),
+    ],
+)
+def test_options_of_other_architectures(values, expected):
+    config = BertConfig.from_dict(SIZES | values)
+    assert config == BertConfig(**{**SIZES, "model_type": config.model_type, **expected})
+    assert BertConfig.from_dict(config.to_dict()) == config

@@ -8,7 +8,8 @@ import pytest
 
 import keras_bert_layers
 from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
-from keras_bert_layers.checkpoints.source import CHECKPOINT_FILES, CONFIGURATION_FILES, TOKENIZER_FILES, find_checkpoint
+from keras_bert_layers.checkpoints.formats import CHECKPOINT_FILES
+from keras_bert_layers.checkpoints.source import CONFIGURATION_FILES, TOKENIZER_FILES, find_checkpoint
 
 from .tiny_checkpoints import SIZES, pytorch_tensors, write_checkpoint, write_sharded_checkpoint
 
@@ -33,19 +34,19 @@ def server(hub_in_this_process, files):
 
 
 def test_a_directory_is_returned_as_it_is(tmp_path, monkeypatch):
-    assert find_checkpoint(tmp_path) == find_checkpoint(str(tmp_path)) == tmp_path
+    assert find_checkpoint(tmp_path, CHECKPOINT_FILES) == find_checkpoint(str(tmp_path), CHECKPOINT_FILES) == tmp_path
     monkeypatch.chdir(tmp_path)
     os.makedirs(REPOSITORY)
-    assert find_checkpoint(REPOSITORY) == pathlib.Path(REPOSITORY)
+    assert find_checkpoint(REPOSITORY, CHECKPOINT_FILES) == pathlib.Path(REPOSITORY)
 
 
 def test_a_repository_is_downloaded_without_what_nobody_asked_for(server, files, tmp_path):
-    directory = find_checkpoint(REPOSITORY)
+    directory = find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
     assert tmp_path / "default_cache" in directory.parents
     assert {path.name for path in directory.iterdir()} == {"config.json", "model.safetensors"}
     assert (directory / "model.safetensors").read_bytes() == files["model.safetensors"]
     assert sorted(server.downloaded()) == ["config.json", "model.safetensors"]
-    assert read_checkpoint(REPOSITORY).weights["pooler/kernel"].shape == (8, 8)
+    assert read_checkpoint(REPOSITORY)["pooler/kernel"].shape == (8, 8)
     assert sorted(server.downloaded()) == ["config.json", "model.safetensors"]
 
 
@@ -63,9 +64,9 @@ def test_each_part_downloads_only_its_own(server):
 
 def test_a_sharded_repository(hub_in_this_process, tmp_path):
     hub_in_this_process.add(REPOSITORY, files_in(write_sharded_checkpoint(tmp_path / "original", pytorch_tensors())))
-    directory = find_checkpoint(REPOSITORY)
+    directory = find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
     assert len(list(directory.glob("model-*.safetensors"))) == 3
-    assert len(read_checkpoint(REPOSITORY).weights) == 5 + 3 * 16 + 2
+    assert len(read_checkpoint(REPOSITORY)) == 5 + 3 * 16 + 2
 
 
 def test_shards_in_a_folder_of_their_own(hub_in_this_process, tmp_path):
@@ -74,7 +75,7 @@ def test_shards_in_a_folder_of_their_own(hub_in_this_process, tmp_path):
     index["weight_map"] = {name: f"parts/{file}" for name, file in index["weight_map"].items()}
     files = {f"parts/{name}" if name.startswith("model-") else name: content for name, content in files.items()}
     hub_in_this_process.add(REPOSITORY, files | {"model.safetensors.index.json": json.dumps(index).encode()})
-    assert len(read_checkpoint(REPOSITORY).weights) == 5 + 3 * 16 + 2
+    assert len(read_checkpoint(REPOSITORY)) == 5 + 3 * 16 + 2
 
 
 def test_a_missing_shard(hub_in_this_process, tmp_path):
@@ -84,7 +85,7 @@ def test_a_missing_shard(hub_in_this_process, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"The repository .* is expected to hold model-00002-of-00003.safetensors"
     ):
-        find_checkpoint(REPOSITORY)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
 
 
 def test_revision(server, files, tmp_path):
@@ -93,11 +94,11 @@ def test_revision(server, files, tmp_path):
     assert read_checkpoint(REPOSITORY).config.vocab_size == 30
     for revision in ("v2", commit):
         assert read_checkpoint(REPOSITORY, revision=revision).config.vocab_size == 31
-        assert find_checkpoint(REPOSITORY, revision=revision).name == commit
+        assert find_checkpoint(REPOSITORY, CHECKPOINT_FILES, revision=revision).name == commit
     with pytest.raises(
         ValueError, match=rf"commit of the repository {REPOSITORY} is expected. Received: revision='v3'"
     ):
-        find_checkpoint(REPOSITORY, revision="v3")
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES, revision="v3")
 
 
 def test_all_files_come_from_one_commit(server, files, monkeypatch):
@@ -112,7 +113,7 @@ def test_all_files_come_from_one_commit(server, files, monkeypatch):
         return result
 
     monkeypatch.setattr(server, "_response", answer_then_move)
-    directory = find_checkpoint(REPOSITORY)
+    directory = find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
     assert len(server.repositories[REPOSITORY].commits) == 2
     assert directory.name == first
     assert (directory / "model.safetensors").read_bytes() == files["model.safetensors"]
@@ -123,25 +124,27 @@ def test_token(hub_in_this_process, files, monkeypatch):
     with pytest.raises(
         FileNotFoundError, match=r"no such directory or repository.*if the repository is private, set HF_T"
     ):
-        find_checkpoint(REPOSITORY)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
     with pytest.raises(
         PermissionError, match=r"token that may read .*Received: someone/tiny-bert, .*answered 401. Log in"
     ):
-        find_checkpoint(REPOSITORY, token="wrong")
-    find_checkpoint(REPOSITORY, token="secret")
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES, token="wrong")
+    find_checkpoint(REPOSITORY, CHECKPOINT_FILES, token="secret")
     authorizations = {authorization for method, _, authorization in hub_in_this_process.requests if method == "GET"}
     assert authorizations == {"Bearer secret"}
 
 
 def test_cache_dir(server, tmp_path):
-    directory = find_checkpoint(REPOSITORY, cache_dir=tmp_path / "mine")
+    directory = find_checkpoint(REPOSITORY, CHECKPOINT_FILES, cache_dir=tmp_path / "mine")
     assert tmp_path / "mine" in directory.parents
     assert not (tmp_path / "default_cache").exists()
-    assert find_checkpoint(REPOSITORY, cache_dir=tmp_path / "mine", local_files_only=True) == directory
+    assert (
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES, cache_dir=tmp_path / "mine", local_files_only=True) == directory
+    )
     with pytest.raises(
         FileNotFoundError, match=r"no such file in .*default_cache, and `local_files_only=True` forbids"
     ):
-        find_checkpoint(REPOSITORY, local_files_only=True)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES, local_files_only=True)
 
 
 def test_local_files_only(server):
@@ -150,17 +153,17 @@ def test_local_files_only(server):
         r"`local_files_only=True` forbids the download. Call once without it"
     )
     with pytest.raises(FileNotFoundError, match=expected):
-        find_checkpoint(REPOSITORY, local_files_only=True)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES, local_files_only=True)
     assert server.requests == []
     tokenizer = find_checkpoint(REPOSITORY, TOKENIZER_FILES)
     # The weights are not there yet, though the directory is.
     with pytest.raises(
         FileNotFoundError, match=r"model.safetensors of someone/tiny-bert is expected to be in the download"
     ):
-        find_checkpoint(REPOSITORY, local_files_only=True)
-    directory = find_checkpoint(REPOSITORY)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES, local_files_only=True)
+    directory = find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
     server.stop()
-    assert find_checkpoint(REPOSITORY, local_files_only=True) == directory == tokenizer
+    assert find_checkpoint(REPOSITORY, CHECKPOINT_FILES, local_files_only=True) == directory == tokenizer
     assert find_checkpoint(REPOSITORY, TOKENIZER_FILES, local_files_only=True) == directory
     assert read_checkpoint(REPOSITORY, local_files_only=True).has_pooler
 
@@ -174,7 +177,7 @@ def test_without_a_connection_the_cache_serves(server):
         rf"model.safetensors of someone/tiny-bert .*the server {server.url} cannot be reached. Connect to it, or give"
     )
     with pytest.raises(FileNotFoundError, match=expected):
-        find_checkpoint(REPOSITORY)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
 
 
 def test_a_failing_connection_does_not_pass_for_a_missing_optional_file(server, tmp_path):
@@ -200,12 +203,12 @@ def test_what_is_neither_a_directory_nor_a_repository_id(source, tmp_path, monke
     with pytest.raises(
         FileNotFoundError, match=r"no such directory or repository: seen from .* cannot be the id of a repos"
     ):
-        find_checkpoint(source)
+        find_checkpoint(source, CHECKPOINT_FILES)
 
 
 def test_a_path_object_is_never_a_repository(server):
     with pytest.raises(FileNotFoundError, match="no such directory or repository"):
-        find_checkpoint(pathlib.Path(REPOSITORY))
+        find_checkpoint(pathlib.Path(REPOSITORY), CHECKPOINT_FILES)
     assert server.requests == []
 
 
@@ -213,7 +216,7 @@ def test_an_unknown_repository(server):
     with pytest.raises(
         FileNotFoundError, match=r"Received: source='nobody/nothing'. There is no such directory or repos"
     ):
-        find_checkpoint("nobody/nothing")
+        find_checkpoint("nobody/nothing", CHECKPOINT_FILES)
 
 
 def test_a_file_is_no_directory(tmp_path):
@@ -221,7 +224,7 @@ def test_a_file_is_no_directory(tmp_path):
     with pytest.raises(
         NotADirectoryError, match=r"Received: source='.*model.safetensors', which is a file. Give the dir"
     ):
-        find_checkpoint(tmp_path / "model.safetensors")
+        find_checkpoint(tmp_path / "model.safetensors", CHECKPOINT_FILES)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +260,7 @@ def test_what_to_do_with_another_format(tmp_path, files, advice):
 
 def test_another_type():
     with pytest.raises(TypeError, match=r"Expected `source` to be a path, as a str .*Received: source=3 of type int"):
-        find_checkpoint(3)
+        find_checkpoint(3, CHECKPOINT_FILES)
 
 
 @pytest.mark.parametrize("source", ["gs://bucket/bert", "https://huggingface.co/google-bert/bert-base-uncased"])
@@ -275,9 +278,9 @@ def test_a_url_is_no_source_and_no_cache(source, tmp_path, monkeypatch):
 
 def test_arguments_of_another_type(tmp_path):
     with pytest.raises(TypeError, match=r"`revision` to be a branch.* Received: revision=5 of type int"):
-        find_checkpoint(tmp_path, revision=5)
+        find_checkpoint(tmp_path, CHECKPOINT_FILES, revision=5)
     with pytest.raises(TypeError, match=r"`cache_dir` to be a path.* Received: cache_dir=5 of type int"):
-        find_checkpoint(tmp_path, cache_dir=5)
+        find_checkpoint(tmp_path, CHECKPOINT_FILES, cache_dir=5)
 
 
 def test_a_directory_that_may_not_be_entered(tmp_path):
@@ -290,11 +293,11 @@ def test_a_directory_that_may_not_be_entered(tmp_path):
         os.seteuid(65534)
     try:
         with pytest.raises(PermissionError, match=r"may read is expected. Received: source='.*chmod u.rx"):
-            find_checkpoint(directory)
+            find_checkpoint(directory, CHECKPOINT_FILES)
     finally:
         os.seteuid(user)
         directory.parent.chmod(0o700)
-    assert find_checkpoint(directory) == directory
+    assert find_checkpoint(directory, CHECKPOINT_FILES) == directory
 
 
 def test_a_gated_repository(hub_in_this_process, files):
@@ -302,7 +305,7 @@ def test_a_gated_repository(hub_in_this_process, files):
     with pytest.raises(
         PermissionError, match=r"Received: someone/tiny-bert, which is gated. Ask for access on its page"
     ):
-        find_checkpoint(REPOSITORY)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +314,7 @@ def test_a_gated_repository(hub_in_this_process, files):
 def test_a_server_that_fails(server, status, error, message):
     server.failure = status
     with pytest.raises(error, match=f"is expected.*Received: .*{message}.*(Log in|Try again)"):
-        find_checkpoint(REPOSITORY)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
 
 
 def test_a_repository_without_weights(hub_in_this_process, files):
@@ -335,7 +338,7 @@ def test_a_repository_that_cannot_be_listed(hub_in_this_process, files, monkeypa
         lambda path, authorization: (404, {}, b"") if "/api/" in path else answer(path, authorization),
     )
     with pytest.raises(FileNotFoundError, match=r"model.safetensors.index.json. Received: none of them. Give"):
-        find_checkpoint(REPOSITORY)
+        find_checkpoint(REPOSITORY, CHECKPOINT_FILES)
 
 
 def test_a_repository_without_vocabulary(hub_in_this_process):
@@ -347,8 +350,8 @@ def test_a_repository_without_vocabulary(hub_in_this_process):
 
 
 def test_another_model_is_refused_before_its_weights_are_downloaded(hub_in_this_process, files):
-    hub_in_this_process.add(REPOSITORY, files | {"config.json": b'{"model_type": "roberta"}'})
-    with pytest.raises(ValueError, match=r"model_type='roberta'"):
+    hub_in_this_process.add(REPOSITORY, files | {"config.json": b'{"model_type": "deberta"}'})
+    with pytest.raises(ValueError, match=r"model_type='deberta'"):
         read_checkpoint(REPOSITORY)
     assert hub_in_this_process.downloaded() == ["config.json"]
 
@@ -359,12 +362,13 @@ import json, sys, types
 sys.modules["keras_bert_layers"] = package = types.ModuleType("keras_bert_layers")
 package.__path__ = [sys.argv.pop(1)]
 from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
+from keras_bert_layers.checkpoints.formats import CHECKPOINT_FILES
 from keras_bert_layers.checkpoints.source import find_checkpoint
 
 results = []
 for repository in sys.argv[1:]:
     try:
-        results.append([str(find_checkpoint(repository)), len(read_checkpoint(repository).weights)])
+        results.append([str(find_checkpoint(repository, CHECKPOINT_FILES)), len(read_checkpoint(repository))])
     except OSError as error:
         results.append([type(error).__name__, str(error)])
 print(json.dumps(results))

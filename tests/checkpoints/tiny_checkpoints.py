@@ -77,3 +77,12 @@ def write_sharded_checkpoint(directory: pathlib.Path, tensors: dict[str, np.ndar
     index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     return directory
+
+
+def expected_shapes(encoder) -> dict[str, tuple[int, ...]]:
+    """The shapes of an encoder's weights, by the names that checkpoints are read under."""
+    return {
+        weight.path.removeprefix(f"{encoder.path}/").removesuffix("/embeddings"): tuple(weight.shape)
+        for layer in encoder.pretrained_layers
+        for weight in layer.weights
+    }

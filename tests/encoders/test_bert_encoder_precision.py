@@ -13,6 +13,7 @@ from .tiny_encoders import SIZES, TFHUB_NAMES, as_graph, assert_same, make_ids, 
 LENGTHS = (6, 9, 1, 4)
 MASK = np.arange(9) < np.array(LENGTHS)[:, None]
 IDS = make_ids(LENGTHS)
+ONE_LAYER = BertConfig(**{**SIZES, "num_hidden_layers": 1})
 
 
 def make(config=None, **arguments):
@@ -63,13 +64,11 @@ class TestPolicies:
         variables = {weight.dtype for weight in encoder.weights}
         assert variables == {encoder.variable_dtype} == {"float32" if "mixed" in policy else policy}
 
-    @pytest.mark.parametrize(
-        ("policy", "jit_compile"),
-        [("mixed_bfloat16", False), ("mixed_float16", False), ("mixed_float16", True)],
-    )
-    def test_training_has_no_nan(self, policy, jit_compile):
-        model = make_model(make(dtype=policy, combine="weighted", hidden_dropout=0.0, attention_dropout=0.0))
-        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=jit_compile)
+    def test_training_with_xla_has_no_nan(self):
+        """Without it, both policies train in tests/test_training.py."""
+        encoder = make(ONE_LAYER, dtype="mixed_float16", combine="weighted", hidden_dropout=0.0, attention_dropout=0.0)
+        model = make_model(encoder)
+        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=True)
         losses = [float(model.train_on_batch(IDS, np.arange(4.0))) for _ in range(6)]
         assert np.all(np.isfinite(losses))
         assert losses[-1] < losses[0]
@@ -138,21 +137,21 @@ class TestLora:
             for dense in (layer.attention.query, layer.attention.value):
                 dense.trainable = True
                 dense.enable_lora(4)
-        model.compile(keras.optimizers.Adam(1e-2), "mse", jit_compile=False)
+        model.compile(keras.optimizers.Adam(1e-2), "mse", run_eagerly=True)
         names = [weight.name for weight in encoder.trainable_weights]
         assert names.count("lora_kernel_a") == names.count("lora_kernel_b") == 6
         assert not any(name == "kernel" for name in names)
         kernels = [layer.attention.query._kernel.numpy() for layer in encoder.transformer_layers]
-        before = model.predict(IDS, verbose=0)
+        before = model(IDS)
         for _ in range(5):
             model.train_on_batch(IDS, np.arange(4.0))
         for layer, kernel in zip(encoder.transformer_layers, kernels, strict=True):
             np.testing.assert_array_equal(layer.attention.query._kernel, kernel)
             assert np.any(layer.attention.query.lora_kernel_b)
-        after = model.predict(IDS, verbose=0)
+        after = model(IDS)
         assert np.abs(after - before).max() > 1e-3
         model.save(tmp_path / "m.keras")
-        assert_same(keras.saving.load_model(tmp_path / "m.keras").predict(IDS, verbose=0), after, 1e-5)
+        assert_same(keras.saving.load_model(tmp_path / "m.keras")(IDS), after, 1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +159,7 @@ def quantized():
     """Policy -> a model quantised by Keras, and what it predicted before."""
     models = {}
     for policy in ("float32", "mixed_bfloat16"):
-        model = make_model(make(dtype=policy, combine="weighted", name="my_encoder"))
+        model = make_model(make(ONE_LAYER, dtype=policy, combine="weighted", name="my_encoder"))
         before = model(IDS)
         quantize(model)
         models[policy] = model, before
@@ -193,7 +192,7 @@ class TestQuantized:
         assert dense.kernel.dtype == encoder.embeddings.word_embeddings.embeddings.dtype == "int8"
         outputs = encoder(IDS)
         assert outputs["encoder_outputs"].dtype == encoder.compute_dtype
-        assert len(encoder.hidden_states(IDS, "all+embeddings")) == 4
+        assert len(encoder.hidden_states(IDS, "all+embeddings")) == 2
         assert not np.any(outputs["sequence_output"].numpy()[~MASK])
 
     def test_is_equal_after_loading_in_a_fresh_process(self, quantized, tmp_path):

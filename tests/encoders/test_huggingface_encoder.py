@@ -35,7 +35,7 @@ def fit_once(encoder):
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in HUGGINGFACE_NAMES}
     states = encoder(inputs)["encoder_outputs"]
     model = keras.Model(inputs, keras.layers.Dense(1)(states[:, 0]))
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
     model.fit(IDS, np.arange(4.0), batch_size=4, verbose=0)
 
 
@@ -119,7 +119,7 @@ class TestVariables:
     def test_fit_changes_the_model(self, shared):
         tf_model = make_tf_model()
         before = {variable.name: variable.numpy() for variable in tf_model.variables}
-        fit_once(HuggingFaceEncoder(tf_model, combine="weighted"))
+        fit_once(HuggingFaceEncoder(tf_model, combine="weighted", pooler=False))
         changed = {v.name for v in tf_model.variables if not np.array_equal(v, before[v.name])}
         assert len(changed) > 40
         assert any("word_embeddings" in name for name in changed)

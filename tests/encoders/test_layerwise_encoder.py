@@ -1,6 +1,10 @@
-"""The contract that the three encoders keep: inputs, outputs, masks, selection, combining, errors, freezing."""
+"""The contract that the three encoders keep: inputs, outputs, masks, selection, combining, errors, freezing.
+
+What the base class does by itself is tested on a `ToyEncoder`, the rest on all three kinds.
+"""
 
 import inspect
+import json
 
 import keras
 import numpy as np
@@ -12,11 +16,24 @@ from keras_bert_layers.layers.layer_combination import COMBINE_MODES
 from keras_bert_layers.layers.layer_selection import select_layers
 
 from ..layers.test_layer_combination import IN_NUMPY
-from .tiny_encoders import HUGGINGFACE_NAMES, SIZES, TFHUB_NAMES, assert_same, make_ids, renamed, tensors
+from .tiny_encoders import HUGGINGFACE_NAMES, SIZES, TFHUB_NAMES, assert_same, make_ids, randomize, renamed, tensors
+from .toy_encoder import ToyEncoder
 
 LENGTHS = (6, 9, 1, 4)
 MASK = np.arange(9) < np.array(LENGTHS)[:, None]
 SHAPE = (4, 9, 16)
+
+
+# `BertEncoder` combines in a form of its own, the other two as they come.
+KINDS_AND_MODES = [
+    *(("bert", mode) for mode in COMBINE_MODES),
+    *((kind, mode) for kind in ("huggingface", "tfhub") for mode in ("stack", "weighted")),
+]
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return ToyEncoder()
 
 
 def symbolic_ids(names=TFHUB_NAMES, sequence=None):
@@ -35,13 +52,30 @@ def fit_model(encoder):
     features = [outputs["encoder_outputs"][:, 0], *([outputs["pooled_output"]] if encoder.has_pooler else [])]
     scores = keras.layers.Dense(1)(keras.layers.concatenate(features))
     model = keras.Model(inputs, scores)
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
     return model
 
 
 def fit(model, steps=1):
     ids = make_ids(LENGTHS)
     model.fit(ids, np.arange(4.0), batch_size=4, epochs=steps, verbose=0)
+
+
+def assert_symbolic_outputs_are_as_computed(encoder):
+    """Keras believes `compute_output_spec`, so it must say what `call` gives."""
+    model = functional(encoder)
+    symbolic, outputs = model.output, model(make_ids(LENGTHS))
+    assert sorted(symbolic) == sorted(outputs)
+    for expected, output in zip(keras.tree.flatten(symbolic), keras.tree.flatten(outputs), strict=True):
+        assert expected.dtype == output.dtype.name
+        assert len(expected.shape) == len(output.shape)
+        assert all(size in (None, actual) for size, actual in zip(expected.shape, output.shape, strict=True))
+        assert expected.shape[-1] == output.shape[-1] or expected.name == "mask"
+    known = {name: keras.KerasTensor((4, 9), "int32") for name in TFHUB_NAMES}
+    shapes = keras.tree.map_structure(lambda output: output.shape, encoder.compute_output_spec(known))
+    assert keras.tree.flatten(shapes) == keras.tree.flatten(
+        keras.tree.map_structure(lambda output: tuple(output.shape), outputs)
+    )
 
 
 class TestOutputs:
@@ -60,13 +94,13 @@ class TestOutputs:
             assert not np.any(state.numpy()[~MASK])
             assert np.all(np.any(state.numpy()[MASK], axis=-1))
 
-    def test_one_layer_is_a_list_too(self, make):
-        outputs = make(layers=2)(make_ids(LENGTHS))
+    def test_one_layer_is_a_list_too(self):
+        outputs = ToyEncoder(layers=2)(make_ids(LENGTHS))
         assert [state.shape for state in outputs["encoder_outputs"]] == [SHAPE]
 
-    @pytest.mark.parametrize("mode", COMBINE_MODES)
-    def test_of_each_mode(self, mode, make):
-        encoder = make(layers=[3, 1], combine=mode)
+    @pytest.mark.parametrize(("kind", "mode"), KINDS_AND_MODES)
+    def test_of_each_mode(self, kind, mode, encoder_factory):
+        encoder = encoder_factory(kind, layers=[3, 1], combine=mode)
         outputs = encoder(make_ids(LENGTHS))
         states = [state.numpy() for state in encoder.hidden_states(make_ids(LENGTHS), [3, 1])]
         assert_same(outputs["encoder_outputs"], IN_NUMPY[mode](states), 1e-6)
@@ -76,22 +110,11 @@ class TestOutputs:
         assert not by_token[~MASK].any()
 
     @pytest.mark.parametrize("mode", [None, *COMBINE_MODES])
-    def test_symbolic_ones_are_as_computed(self, mode, make):
-        """Keras believes `compute_output_spec`, so it must say what `call` gives."""
-        encoder = make(layers="last2", combine=mode, dtype="mixed_bfloat16")
-        model = functional(encoder)
-        symbolic, outputs = model.output, model(make_ids(LENGTHS))
-        assert sorted(symbolic) == sorted(outputs)
-        for expected, output in zip(keras.tree.flatten(symbolic), keras.tree.flatten(outputs), strict=True):
-            assert expected.dtype == output.dtype.name
-            assert len(expected.shape) == len(output.shape)
-            assert all(size in (None, actual) for size, actual in zip(expected.shape, output.shape, strict=True))
-            assert expected.shape[-1] == output.shape[-1] or expected.name == "mask"
-        known = {name: keras.KerasTensor((4, 9), "int32") for name in TFHUB_NAMES}
-        shapes = keras.tree.map_structure(lambda output: output.shape, encoder.compute_output_spec(known))
-        assert keras.tree.flatten(shapes) == keras.tree.flatten(
-            keras.tree.map_structure(lambda output: tuple(output.shape), outputs)
-        )
+    def test_symbolic_ones_are_as_computed(self, mode):
+        assert_symbolic_outputs_are_as_computed(ToyEncoder(layers="last2", combine=mode, dtype="mixed_bfloat16"))
+
+    def test_symbolic_ones_of_each_kind(self, make):
+        assert_symbolic_outputs_are_as_computed(make(layers="last2", combine="weighted", dtype="mixed_bfloat16"))
 
     def test_attention_scores(self, kind, make):
         if kind == "tfhub":
@@ -118,17 +141,16 @@ class TestOutputs:
         assert "pooled_output" not in encoder(make_ids(LENGTHS))
         assert "pooled_output" not in functional(encoder).output
 
-    def test_first_dimension_is_the_batch(self, kind, make):
-        scores = {} if kind == "tfhub" else {"return_attention_scores": True}
-        for combine in (None, "stack"):
-            for output in keras.tree.flatten(make(combine=combine, **scores)(make_ids(LENGTHS))):
-                assert output.shape[0] == 4
+    @pytest.mark.parametrize("combine", [None, "stack"])
+    def test_first_dimension_is_the_batch(self, combine):
+        for output in keras.tree.flatten(ToyEncoder(combine=combine, return_attention_scores=True)(make_ids(LENGTHS))):
+            assert output.shape[0] == 4
 
 
 class TestLayers:
     @pytest.mark.parametrize("layers", [-1, [2, 1, 2], range(1, 3), "last2", "2:"])
-    def test_are_those_of_the_grammar(self, layers, make):
-        encoder = make(layers=layers)
+    def test_are_those_of_the_grammar(self, layers):
+        encoder = ToyEncoder(layers=layers)
         ids = make_ids(LENGTHS)
         every = dict(zip((1, 2, 3), encoder.hidden_states(ids, [1, 2, 3]), strict=True))
         numbers = select_layers(layers, 3, embeddings=encoder.has_embeddings)
@@ -140,6 +162,15 @@ class TestLayers:
         assert_same(outputs["sequence_output"], every[3], 0)
         for first, second in ((1, 2), (2, 3), (1, 3)):
             assert np.abs(every[first] - every[second]).max() > 0.1
+
+    def test_of_each_kind(self, make):
+        encoder = make(layers=[2, 1, 2])
+        ids = make_ids(LENGTHS)
+        second, first, again = encoder(ids)["encoder_outputs"]
+        assert_same(second, again, 0)
+        for state, expected in zip((first, second), encoder.hidden_states(ids, [1, 2]), strict=True):
+            assert_same(state, expected, 0)
+        assert np.abs(first - second).max() > 0.1
 
     def test_never_change_the_other_outputs(self, make):
         ids = make_ids(LENGTHS)
@@ -170,20 +201,18 @@ class TestLayers:
         assert np.abs(after[1].numpy()[0, others] - before[1].numpy()[0, others]).max() > 1e-4
 
     @pytest.mark.parametrize("layers", [4, -5, "last4", "none", []])
-    def test_unknown(self, layers, make):
+    def test_unknown(self, layers):
         with pytest.raises(ValueError, match=r"Received: layers="):
-            make(layers=layers)
+            ToyEncoder(layers=layers)
 
     @pytest.mark.parametrize("layers", [1.5, None])
-    def test_of_another_type(self, layers, make):
+    def test_of_another_type(self, layers):
         with pytest.raises(TypeError, match=r"Received: layers="):
-            make(layers=layers)
+            ToyEncoder(layers=layers)
 
-    def test_layer_0_has_no_attention_scores(self, kind, make):
-        if kind == "tfhub":
-            pytest.skip("has neither")
+    def test_layer_0_has_no_attention_scores(self):
         with pytest.raises(ValueError, match=r"no attention scores\. Received: layers=\[-4, 1\].*layers from 1 to 3"):
-            make(layers=[-4, 1], return_attention_scores=True)
+            ToyEncoder(layers=[-4, 1], return_attention_scores=True)
 
 
 class TestHiddenStates:
@@ -210,15 +239,15 @@ class TestHiddenStates:
         states = make(dtype="mixed_bfloat16").hidden_states(make_ids(LENGTHS))
         assert [state.dtype for state in states] == [tf.bfloat16] * 3
 
-    def test_refuses_symbolic_inputs(self, make):
+    def test_refuses_symbolic_inputs(self):
         with pytest.raises(ValueError, match=r"cannot be part of a functional model.*Received: symbolic inputs"):
-            make().hidden_states(symbolic_ids())
+            ToyEncoder().hidden_states(symbolic_ids())
 
-    def test_checks_as_a_call(self, make):
+    def test_checks_as_a_call(self):
         with pytest.raises(ValueError, match=r"expects a dict"):
-            make().hidden_states([[1, 2]])
+            ToyEncoder().hidden_states([[1, 2]])
         with pytest.raises(ValueError, match=r"Received: layers=7"):
-            make().hidden_states(make_ids(), 7)
+            ToyEncoder().hidden_states(make_ids(), 7)
 
 
 class TestInputs:
@@ -230,9 +259,8 @@ class TestInputs:
         model = functional(encoder, HUGGINGFACE_NAMES)
         assert_same(model(other)["sequence_output"], encoder(ids)["sequence_output"])
 
-    @pytest.mark.parametrize("names", [TFHUB_NAMES, HUGGINGFACE_NAMES])
-    def test_each_name_means_what_it_says(self, names, encoder):
-        ids = renamed(make_ids((9, 9)), names)
+    def test_each_name_means_what_it_says(self, encoder):
+        names, ids = TFHUB_NAMES, make_ids((9, 9))
         base = encoder(ids)["sequence_output"]
         for name in names:
             value = ids[name].copy()
@@ -240,16 +268,16 @@ class TestInputs:
             assert np.abs(encoder({**ids, name: value})["sequence_output"] - base)[:, :4].max() > 1e-3, name
 
     @pytest.mark.parametrize("names", [TFHUB_NAMES, HUGGINGFACE_NAMES])
-    def test_defaults(self, names, encoder):
+    def test_defaults(self, names, toy):
         ids = renamed(make_ids((9, 9)), names)
         explicit = {names[0]: ids[names[0]], names[1]: np.ones((2, 9), int), names[2]: np.zeros((2, 9), int)}
-        outputs = encoder({names[0]: ids[names[0]]})
-        keras.tree.map_structure(lambda a, b: assert_same(a, b, 0), outputs, encoder(explicit))
+        outputs = toy({names[0]: ids[names[0]]})
+        keras.tree.map_structure(lambda a, b: assert_same(a, b, 0), outputs, toy(explicit))
         assert np.all(outputs["mask"])
 
-    def test_all_tokens_count_without_a_mask_also_zeros(self, encoder):
+    def test_all_tokens_count_without_a_mask_also_zeros(self, toy):
         ids = np.array([[2, 7, 0, 0]])
-        assert np.all(encoder({"input_word_ids": ids})["mask"])
+        assert np.all(toy({"input_word_ids": ids})["mask"])
 
     @pytest.mark.parametrize(
         "convert",
@@ -262,22 +290,22 @@ class TestInputs:
         ],
         ids=["list", "int64", "uint8", "tensor", "int64 tensor"],
     )
-    def test_forms(self, convert, encoder):
+    def test_forms(self, convert, toy):
         ids = make_ids(LENGTHS)
-        outputs = encoder({name: convert(value) for name, value in ids.items()})
-        assert_same(outputs["sequence_output"], encoder(ids)["sequence_output"], 0)
+        outputs = toy({name: convert(value) for name, value in ids.items()})
+        assert_same(outputs["sequence_output"], toy(ids)["sequence_output"], 0)
 
-    def test_bool_mask(self, encoder):
+    def test_bool_mask(self, toy):
         ids = make_ids(LENGTHS)
-        outputs = encoder(dict(ids, input_mask=MASK))
-        assert_same(outputs["sequence_output"], encoder(ids)["sequence_output"], 0)
+        outputs = toy(dict(ids, input_mask=MASK))
+        assert_same(outputs["sequence_output"], toy(ids)["sequence_output"], 0)
 
-    def test_what_a_tokenizer_of_transformers_returns(self, encoder):
+    def test_what_a_tokenizer_of_transformers_returns(self, toy):
         transformers = pytest.importorskip("transformers")
         ids = renamed(make_ids(LENGTHS), HUGGINGFACE_NAMES)
-        assert_same(encoder(transformers.BatchEncoding(ids))["mask"], MASK)
+        assert_same(toy(transformers.BatchEncoding(ids))["mask"], MASK)
 
-    def test_what_a_preprocessor_adds_is_ignored(self, encoder):
+    def test_what_a_preprocessor_adds_is_ignored(self, toy):
         ids = make_ids(LENGTHS)
         more = {
             "offsets": tf.zeros((4, 9, 2), tf.int32),
@@ -285,14 +313,14 @@ class TestInputs:
             "special_tokens_mask": MASK,
             "window_rows": tf.constant([0.5]),
         }
-        keras.tree.map_structure(lambda a, b: assert_same(a, b, 0), encoder({**ids, **more}), encoder(ids))
+        keras.tree.map_structure(lambda a, b: assert_same(a, b, 0), toy({**ids, **more}), toy(ids))
         inputs = {**symbolic_ids(), "special_tokens_mask": keras.Input((None,), name="special_tokens_mask")}
-        assert encoder(inputs)["sequence_output"].shape == (None, None, 16)
+        assert toy(inputs)["sequence_output"].shape == (None, None, 16)
 
-    def test_do_not_change_the_callers_dict(self, encoder):
+    def test_do_not_change_the_callers_dict(self, toy):
         ids = {name: value.tolist() for name, value in make_ids(LENGTHS).items()}
         ids["offsets"] = None
-        encoder(ids)
+        toy(ids)
         assert sorted(ids) == sorted([*TFHUB_NAMES, "offsets"])
         assert isinstance(ids["input_word_ids"], list)
 
@@ -310,94 +338,93 @@ class TestInputs:
         ],
         ids=lambda inputs: "+".join(inputs) or "none",
     )
-    def test_wrong_keys(self, inputs, encoder):
+    def test_wrong_keys(self, inputs, toy):
         message = (
             r"Encoder expects the keys \('input_word_ids', 'input_mask', 'input_type_ids'\) or the keys "
             r"\('input_ids', 'attention_mask', 'token_type_ids'\).*Received: keys=\["
             + ", ".join(map(repr, sorted(inputs)))
         )
         with pytest.raises(ValueError, match=message):
-            encoder({name: tf.ones((1, 3), tf.int32) for name in inputs})
+            toy({name: tf.ones((1, 3), tf.int32) for name in inputs})
 
     @pytest.mark.parametrize("inputs", [[[1, 2]], tf.ones((1, 2), tf.int32), "text", [tf.ones((1, 2), tf.int32)]])
-    def test_no_dict(self, inputs, encoder):
+    def test_no_dict(self, inputs, toy):
         with pytest.raises(ValueError, match=r"expects a dict of integer tensors.*Received: inputs of type "):
-            encoder(inputs)
+            toy(inputs)
 
     @pytest.mark.parametrize("shape", [(5,), (2, 5, 1), ()])
-    def test_rank(self, shape, encoder):
+    def test_rank(self, shape, toy):
         message = r"expects 'input_word_ids' to be \[batch, sequence\]\. Received: input_word_ids\.shape=\(" + (
             ", ".join(map(str, shape))
         )
         with pytest.raises(ValueError, match=message):
-            encoder({"input_word_ids": np.ones(shape, "int32")})
+            toy({"input_word_ids": np.ones(shape, "int32")})
         with pytest.raises(ValueError, match=message.replace("word_ids", "mask")):
-            encoder({"input_word_ids": np.ones((2, 5), "int32"), "input_mask": np.ones(shape, "int32")})
+            toy({"input_word_ids": np.ones((2, 5), "int32"), "input_mask": np.ones(shape, "int32")})
 
-    def test_rank_of_symbolic_inputs(self, encoder):
+    def test_rank_of_symbolic_inputs(self, toy):
         with pytest.raises(ValueError, match=r"to be \[batch, sequence\]\. Received: input_ids\.shape=\(None,\)"):
-            encoder({"input_ids": keras.Input((), dtype="int32")})
+            toy({"input_ids": keras.Input((), dtype="int32")})
 
     @pytest.mark.parametrize("name", TFHUB_NAMES)
     @pytest.mark.parametrize("dtype", ["float32", "float16"])
-    def test_dtype(self, name, dtype, encoder):
+    def test_dtype(self, name, dtype, toy):
         ids = make_ids(LENGTHS)
         ids[name] = ids[name].astype(dtype)
         with pytest.raises(ValueError, match=f"'{name}' to hold integers. Received: {name}.dtype={dtype}.*keras.Input"):
-            encoder(ids)
+            toy(ids)
 
-    def test_dtype_of_symbolic_inputs(self, encoder):
+    def test_dtype_of_symbolic_inputs(self, toy):
         with pytest.raises(ValueError, match=r"to hold integers\. Received: input_ids\.dtype=float32"):
-            encoder({"input_ids": keras.Input((None,))})
+            toy({"input_ids": keras.Input((None,))})
 
-    def test_bool_ids(self, encoder):
+    def test_bool_ids(self, toy):
         with pytest.raises(
             ValueError, match=r"'input_word_ids' to hold integers\. Received: input_word_ids\.dtype=bool"
         ):
-            encoder({"input_word_ids": MASK})
+            toy({"input_word_ids": MASK})
 
     @pytest.mark.parametrize("value", [np.array([["a", "b"]]), tf.constant([["a", "b"]]), [["a", "b"]]])
-    def test_strings_for_ids(self, value, encoder):
+    def test_strings_for_ids(self, value, toy):
         with pytest.raises(ValueError, match=r"'input_word_ids' to hold integers\. Received: input_word_ids\.dtype="):
-            encoder({"input_word_ids": value})
+            toy({"input_word_ids": value})
 
     @pytest.mark.parametrize("value", [None, 5])
-    def test_no_tensor(self, value, encoder):
+    def test_no_tensor(self, value, toy):
         with pytest.raises(ValueError, match=r"'input_mask' to .*Received: input_mask"):
-            encoder({"input_word_ids": np.ones((1, 2), "int32"), "input_mask": value})
+            toy({"input_word_ids": np.ones((1, 2), "int32"), "input_mask": value})
 
-    def test_ragged_lists_and_tensors(self, encoder):
+    def test_ragged_lists_and_tensors(self, toy):
         rows = [[2, 7, 3], [2, 3]]
         with pytest.raises(
             ValueError, match=r"'input_word_ids' to have rows of one length, padded\. Received: input_wo"
         ):
-            encoder({"input_word_ids": rows})
+            toy({"input_word_ids": rows})
         with pytest.raises(ValueError, match=r"tensor with rows of one length, padded\. Received: .* RaggedTensor"):
-            encoder({"input_word_ids": tf.ragged.constant(rows)})
+            toy({"input_word_ids": tf.ragged.constant(rows)})
 
-    def test_shapes_that_differ(self, encoder):
+    def test_shapes_that_differ(self, toy):
         ids = make_ids(LENGTHS)
         ids["input_mask"] = ids["input_mask"][:, :5]
         with pytest.raises(ValueError, match=r"expects inputs of one shape\. Received: shapes=.*\(4, 9\).*\(4, 5\)"):
-            encoder(ids)
+            toy(ids)
         ids["input_mask"] = np.ones((3, 9), "int32")
         with pytest.raises(ValueError, match=r"inputs of one shape"):
-            encoder(ids)
+            toy(ids)
 
-    def test_shapes_are_compared_where_they_are_static(self, encoder):
+    def test_shapes_are_compared_where_they_are_static(self, toy):
         inputs = symbolic_ids()
         inputs["input_mask"] = keras.Input((9,), dtype="int32", name="input_mask")
-        assert encoder(inputs)["sequence_output"].shape[-1] == 16
+        assert toy(inputs)["sequence_output"].shape[-1] == 16
         inputs["input_type_ids"] = keras.Input((8,), dtype="int32", name="input_type_ids")
         with pytest.raises(ValueError, match=r"inputs of one shape"):
-            encoder(inputs)
+            toy(inputs)
 
 
 class TestMasks:
     @pytest.mark.parametrize("mode", [None, "stack", "concat", "weighted"])
-    def test_implicit(self, mode, kind, make):
-        scores = {} if kind == "tfhub" else {"return_attention_scores": True}
-        encoder = make(layers=[1, 3], combine=mode, **scores)
+    def test_implicit(self, mode):
+        encoder = ToyEncoder(layers=[1, 3], combine=mode, return_attention_scores=True)
         outputs = encoder(make_ids(LENGTHS))
         states = outputs["encoder_outputs"]
         for state in states if mode is None else [states]:
@@ -406,37 +433,36 @@ class TestMasks:
             else:
                 np.testing.assert_array_equal(state._keras_mask, MASK)
         np.testing.assert_array_equal(outputs["sequence_output"]._keras_mask, MASK)
-        for key in ("pooled_output", "mask", *(["attention_scores"] if scores else [])):
+        for key in ("pooled_output", "mask", "attention_scores"):
             assert getattr(outputs[key], "_keras_mask", None) is None, key
 
-    def test_all_ones_by_default(self, make):
-        outputs = make()({"input_ids": tf.ones((2, 3), tf.int32)})
+    def test_all_ones_by_default(self):
+        outputs = ToyEncoder()({"input_ids": tf.ones((2, 3), tf.int32)})
         np.testing.assert_array_equal(outputs["sequence_output"]._keras_mask, np.ones((2, 3), bool))
 
-    @pytest.mark.parametrize("symbolic", [False, True])
-    def test_standard_layers_respect_padding(self, symbolic, make):
+    def test_standard_layers_respect_padding(self, make):
         encoder = make(combine="sum")
         pooling = keras.layers.GlobalAveragePooling1D()
         ids = make_ids(LENGTHS)
-        if symbolic:
-            inputs = symbolic_ids()
-            pooled = keras.Model(inputs, pooling(encoder(inputs)["encoder_outputs"]))(ids)
-        else:
-            pooled = pooling(encoder(ids)["encoder_outputs"])
-        states = encoder(ids)["encoder_outputs"].numpy()
-        assert_same(pooled, states.sum(1) / np.array(LENGTHS)[:, None])
+        inputs = symbolic_ids()
+        model = keras.Model(inputs, pooling(encoder(inputs)["encoder_outputs"]))
+        states = encoder(ids)["encoder_outputs"]
+        for pooled in (pooling(states), model(ids)):
+            assert_same(pooled, states.numpy().sum(1) / np.array(LENGTHS)[:, None])
 
-    def test_pooled_output_trains(self, make):
+    def test_pooled_output_trains(self):
         """An implicit mask on it would reach the loss, and `fit` would die."""
         inputs = symbolic_ids()
-        model = keras.Model(inputs, keras.layers.Dense(1)(make()(inputs)["pooled_output"]))
+        model = keras.Model(inputs, keras.layers.Dense(1)(ToyEncoder()(inputs)["pooled_output"]))
         model.compile("sgd", "mse")
         assert np.isfinite(model.train_on_batch(make_ids(LENGTHS), np.zeros((4, 1))))
 
 
 class TestCombination:
-    def test_a_layer_with_options(self, make):
-        encoder = make(layers=[1, 3], combine=LayerCombination("weighted", initial_weights=[1, 3], layer_norm=True))
+    @pytest.mark.parametrize("kind", ["bert", "huggingface"])
+    def test_a_layer_with_options(self, kind, encoder_factory):
+        combine = LayerCombination("weighted", initial_weights=[1, 3], layer_norm=True)
+        encoder = encoder_factory(kind, layers=[1, 3], combine=combine)
         ids = make_ids(LENGTHS)
         normalized = []
         for state in encoder.hidden_states(ids, [1, 3]):
@@ -447,38 +473,38 @@ class TestCombination:
         assert encoder.combination.mode == "weighted"
 
     @pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
-    def test_gives_the_encoders_dtype(self, dtype, make):
+    def test_gives_the_encoders_dtype(self, dtype):
         """Also with a layer that was made under another policy."""
         policy = "mixed_bfloat16"
         for mode in ("weighted", "stack"):
-            encoder = make(combine=LayerCombination(mode, dtype=dtype), dtype=policy)
+            encoder = ToyEncoder(combine=LayerCombination(mode, dtype=dtype), dtype=policy)
             assert encoder(make_ids())["encoder_outputs"].dtype == tf.bfloat16
 
-    def test_unknown_mode(self, make):
+    def test_unknown_mode(self):
         with pytest.raises(
             ValueError, match=r"`combine` to be None, one of stack, concat.*Received: combine='average'"
         ):
-            make(combine="average")
+            ToyEncoder(combine="average")
 
     @pytest.mark.parametrize("combine", [7, ["sum"], LayerCombination])
-    def test_of_another_type(self, combine, make):
+    def test_of_another_type(self, combine):
         with pytest.raises(
             TypeError, match=r"`combine` to be None, the name of a mode or a LayerCombination\. Received"
         ):
-            make(combine=combine)
+            ToyEncoder(combine=combine)
 
-    def test_wrong_number_of_weights(self, make):
+    def test_wrong_number_of_weights(self):
         with pytest.raises(ValueError, match=r"one initial weight for each of the 3 layers"):
-            make(combine=LayerCombination("weighted", initial_weights=[1, 2])).build()
+            ToyEncoder(combine=LayerCombination("weighted", initial_weights=[1, 2])).build()
 
-    def test_one_mix_for_encoders_of_different_depth(self, make):
+    def test_one_mix_for_encoders_of_different_depth(self):
         mix = LayerCombination("weighted")
-        make(combine=mix).build()
+        ToyEncoder(combine=mix).build()
         with pytest.raises(ValueError, match=r"a weight for each of 3 layers\. Received: 2 layers\. Make another"):
-            make(layers=[1, 2], combine=mix)(make_ids())
+            ToyEncoder(layers=[1, 2], combine=mix)(make_ids())
 
-    def test_learns(self, make):
-        encoder = make(combine="weighted")
+    def test_learns(self):
+        encoder = ToyEncoder(combine="weighted")
         fit(fit_model(encoder), 2)
         assert np.ptp(encoder.combination.layer_weights) > 1e-4
 
@@ -499,7 +525,7 @@ class TestTraining:
         model = functional(make(combine="sum"))
         ids = tensors(make_ids(LENGTHS))
         plain = model(ids)["encoder_outputs"]
-        assert_same(model.predict(ids, verbose=0)["encoder_outputs"], plain)
+        assert_same(tf.function(model)(ids)["encoder_outputs"], plain)
         assert np.abs(model(ids, training=True)["encoder_outputs"] - plain).max() > 1e-2
 
     def test_every_weight_learns(self, make, recwarn):
@@ -519,13 +545,13 @@ class TestTraining:
         assert encoder.trainable
         assert {weight.name for weight in encoder.trainable_weights} == {"w", "gamma"}
         before = [weight.numpy() for layer in encoder.pretrained_layers for weight in layer.weights]
-        fit(fit_model(encoder), 2)
+        fit(fit_model(encoder))
         after = [weight.numpy() for layer in encoder.pretrained_layers for weight in layer.weights]
         assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
         assert np.ptp(encoder.combination.layer_weights) > 1e-5
 
-    def test_freezing_all_of_it(self, make):
-        encoder = make(combine="weighted")
+    def test_freezing_all_of_it(self):
+        encoder = ToyEncoder(combine="weighted")
         encoder.trainable = False
         encoder.build()
         assert encoder.trainable_weights == []
@@ -536,15 +562,13 @@ class TestTraining:
 
     @pytest.mark.parametrize("frozen", ["argument", "attribute"])
     def test_thawing(self, frozen, make):
-        reference = make(combine="weighted")
-        reference.build()
         encoder = make(combine="weighted", trainable=frozen != "argument")
         if frozen == "attribute":
             encoder.trainable = False
         encoder.build()
-        assert len(encoder.trainable_weights) < len(reference.trainable_weights)
+        assert {weight.name for weight in encoder.trainable_weights} <= {"w", "gamma"}
         encoder.trainable = True
-        assert len(encoder.trainable_weights) == len(reference.trainable_weights)
+        assert len(encoder.trainable_weights) >= 5 + 3 * 16 + 2 + 2
         assert encoder.get_config()["frozen_layers"] == []
         assert encoder.get_config()["trainable"] is True
 
@@ -557,8 +581,8 @@ class TestTraining:
         ],
         ids=["all", "pretrained", "combination"],
     )
-    def test_frozen_state_survives_its_configuration(self, freeze, make):
-        encoder = make(combine="weighted")
+    def test_frozen_state_survives_its_configuration(self, freeze):
+        encoder = ToyEncoder(combine="weighted")
         encoder.build()
         freeze(encoder)
         again = type(encoder).from_config(encoder.get_config())
@@ -596,10 +620,8 @@ class TestConfig:
         # `frozen_layers` belongs to `from_config`.
         assert set(encoder.get_config()) == parameters | {"frozen_layers"}
 
-    def test_is_json(self, make):
-        import json
-
-        encoder = make(layers=range(1, 3), combine=LayerCombination("weighted", dropout=0.1))
+    def test_is_json(self):
+        encoder = ToyEncoder(layers=range(1, 3), combine=LayerCombination("weighted", dropout=0.1))
         config = encoder.get_config()
         assert config["layers"] == [1, 2]
         again = type(encoder).from_config(json.loads(json.dumps(config)))
@@ -610,15 +632,17 @@ class TestConfig:
         "arguments",
         [
             {},
-            {"layers": [3, 1], "name": "my_encoder", "dtype": "mixed_bfloat16"},
-            {"combine": "concat", "pooler": False, "trainable": False},
-            {"return_attention_scores": True},
+            {
+                "layers": [3, 1], "name": "my_encoder", "dtype": "mixed_bfloat16", "combine": "concat", "pooler": False,
+                "trainable": False, "return_attention_scores": True,
+            },
         ],
-        ids=lambda arguments: "-".join(arguments) or "defaults",
-    )
+        ids=["defaults", "all"],
+    )  # fmt: skip
     def test_keeps_every_argument(self, arguments, kind, make):
-        if kind == "tfhub" and "return_attention_scores" in arguments:
-            pytest.skip("refuses them")
+        if kind == "tfhub" and arguments:
+            # It refuses them.
+            arguments = {**arguments, "return_attention_scores": False}
         encoder = make(**arguments)
         encoder.build()
         again = type(encoder).from_config(encoder.get_config())
@@ -641,19 +665,18 @@ class TestConfig:
         clone = keras.models.clone_model(model)
         clone.set_weights(model.get_weights())
         ids = make_ids()
-        np.testing.assert_array_equal(clone.predict(ids, verbose=0), model.predict(ids, verbose=0))
+        np.testing.assert_array_equal(clone(ids), model(ids))
         before = clone.get_weights()
         fit(model)
         assert all(np.array_equal(a, b) for a, b in zip(before, clone.get_weights(), strict=True))
 
     def test_weights_file(self, make, tmp_path):
-        model, other = (
-            fit_model(make(combine="weighted", hidden_dropout=0.0) if False else make(combine="weighted")) for _ in "ab"
-        )
-        fit(model)
+        model, other = (fit_model(make(combine="weighted")) for _ in "ab")
+        randomize(model.trainable_weights)
         model.save_weights(tmp_path / "m.weights.h5")
         ids = make_ids()
-        expected = model.predict(ids, verbose=0)
-        assert not np.array_equal(other.predict(ids, verbose=0), expected)
+        expected = model(ids)
+        randomize(other.trainable_weights, seed=1)
+        assert not np.array_equal(other(ids), expected)
         other.load_weights(tmp_path / "m.weights.h5")
-        np.testing.assert_array_equal(other.predict(ids, verbose=0), expected)
+        np.testing.assert_array_equal(other(ids), expected)

@@ -110,6 +110,7 @@ def test_a_time_with_the_head_alone():
     assert len(trainable(wholly_frozen)) == len(expected)
 
 
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
 def test_weights_files_of_models_with_and_without_it(tmp_path):
     plain, lora = (compiled(fit_model(make(name="encoder"))) for _ in range(2))
     encoder_of(lora).enable_lora(2)

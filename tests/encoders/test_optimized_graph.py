@@ -1,6 +1,7 @@
 """What TensorFlow's graph optimiser makes of the encoder: a later change must not undo the fusions unseen."""
 
 import collections
+import functools
 import json
 import platform
 import re
@@ -119,6 +120,7 @@ def test_without_onednn_dense_layers_have_their_bias_and_the_rest_is_in_few_oper
     assert counts["BatchMatMulV2"] == 2 * BLOCKS + normalisations
 
 
+@functools.cache
 def combining_nodes(combine):
     encoder = kbl.BertEncoder(CONFIG, layers="all+embeddings", combine=combine, pooler=False, name="encoder")
     encoder.build()

@@ -33,12 +33,11 @@ def gradients(encoder):
     return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
 
 
-@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize("rate", [0.0, 0.4])
+@pytest.mark.parametrize(("rate", "graph"), [(0.0, False), (0.4, False), (0.4, True)])
 def test_recompute_gives_the_same_gradients(rate, graph):
     results = []
     for recompute in (False, True):
-        encoder = make(hidden_dropout=rate, attention_dropout=rate, recompute=recompute)
+        encoder = make(num_hidden_layers=2, hidden_dropout=rate, attention_dropout=rate, recompute=recompute)
         run = tf.function(gradients) if graph else gradients
         results.append(run(encoder))
     for plain, recomputed in zip(*results, strict=True):

@@ -257,8 +257,8 @@ def test_tables_and_saved_models_inside_layers(vocabulary, tmp_path, saved_model
     inner = keras.layers.TFSMLayer(str(tmp_path / "first"), call_endpoint="serving_default")
     (scores,) = inner(text).values()
     model = keras.Model(text, Priors(name="again")(scores))
-    kbl.export_saved_model(model, tmp_path / "second")
-    moved = (tmp_path / "second").rename(tmp_path / "moved")
+    kbl.export_saved_model(model, tmp_path / "2")
+    moved = (tmp_path / "2").rename(tmp_path / "moved")
     (tmp_path / "first").rename(tmp_path / "gone")
     served = saved_model_runner.run(moved, {"text": TEXTS})["again"]
     expected = np.asarray(first(tf.constant(TEXTS))) * [0.5, 2.0]

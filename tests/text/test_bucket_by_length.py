@@ -182,6 +182,7 @@ def test_lengths_by_default(sequence: int, lengths: set[int]):
     assert {length for _, length in shapes_of(bucket_by_length(dataset, 1024))} == lengths
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")
 def test_it_trains_from_texts_with_xla(vocabulary: list[str]):
     """The preprocessor in `dataset.map`, buckets, and a model that XLA compiles."""
     texts = ["good film", "the book was very dull and the plot was bad ! why ? why ?", "bright"] * 20

@@ -156,9 +156,9 @@ def test_other_names_of_special_tokens(tmp_path):
         ("tokenizer.json", ["decoder"], {"type": "ByteLevel"}, "decoder={'type': 'ByteLevel'} in"),
         ("tokenizer.json", ["model", "vocab", "hello"], 6, r"'(hello|world)' with the id . in .*vocab\.txt and"),
         ("special_tokens_map.json", ["cls_token"], "hello", "cls_token='.CLS.' in .* and cls_token='hello' in"),
-        ("added_tokens.json", ["[E11]"], 500, r"One id is expected.*500 for '\[E11\]'"),
+        ("added_tokens.json", ["[E11]"], 500, r"Expected one id .*500 for '\[E11\]'"),
         ("added_tokens.json", ["new"], 500, "the id 500 for 'new'"),
-        ("tokenizer_config.json", ["added_tokens_decoder", "7"], {"content": "[E11]"}, "The same is expected of an"),
+        ("tokenizer_config.json", ["added_tokens_decoder", "7"], {"content": "[E11]"}, "Expected the same of an"),
         ("tokenizer.json", ["added_tokens"], [{"content": "##x", "id": 9}], "The added tokens in .* begin with"),
     ],
 )
@@ -255,20 +255,20 @@ def test_wrong_types_are_named(directory, file, keys):
 def test_positions_of_a_wrong_type(directory):
     for value in ("512", 0, True, [1]):
         edit_json(directory / "config.json", "max_position_embeddings", value=value)
-        with pytest.raises(ValueError, match=r"config\.json is expected .* `max_position_embeddings`"):
+        with pytest.raises(ValueError, match=r"Expected .*config\.json to have .* `max_position_embeddings`"):
             kbl.BertPreprocessor.from_pretrained(directory)
 
 
 def test_a_vocabulary_larger_than_the_embeddings_is_said(directory):
     edit_json(directory / "config.json", "vocab_size", value=20)
-    with pytest.warns(UserWarning, match=r"vocab\.txt is expected .*tokens, and vocab_size=20 in .*config\.json"):
+    with pytest.warns(UserWarning, match=r"vocab\.txt to have at most .*tokens, and vocab_size=20 in .*config\.json"):
         BertTokenizer.from_pretrained(directory)
 
 
 def test_a_vocabulary_without_special_tokens_is_named(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[SEP]\n[MASK]\n")
     for load in (BertTokenizer.from_pretrained, lambda path: BertTokenizer(path / "vocab.txt")):
-        with pytest.raises(ValueError, match=r"vocab\.txt is expected to hold \[PAD\], .*without \[CLS\]"):
+        with pytest.raises(ValueError, match=r"Expected .*vocab\.txt to hold \[PAD\], .*without \[CLS\]"):
             load(tmp_path)
 
 

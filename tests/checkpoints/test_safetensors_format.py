@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from keras_bert_layers import BertEncoder
 from keras_bert_layers.checkpoints.checkpoint import read_checkpoint
 
 from .tiny_checkpoints import pytorch_tensors, write_checkpoint, write_config, write_sharded_checkpoint
@@ -14,7 +15,7 @@ from .tiny_checkpoints import pytorch_tensors, write_checkpoint, write_config, w
 
 def assert_holds(checkpoint, tensors):
     """The weights of the checkpoint are these tensors; the pairs are written out here, apart from the tables."""
-    weights = checkpoint.weights
+    weights = checkpoint
     np.testing.assert_array_equal(weights["embeddings/word_embeddings"], tensors["embeddings.word_embeddings.weight"])
     np.testing.assert_array_equal(weights["embeddings/layer_norm/gamma"], tensors["embeddings.LayerNorm.weight"])
     np.testing.assert_array_equal(weights["embeddings/layer_norm/beta"], tensors["embeddings.LayerNorm.bias"])
@@ -50,7 +51,7 @@ def assert_holds(checkpoint, tensors):
 def test_each_way_of_naming(tmp_path, prefix, scale, shift, pooler):
     checkpoint = read_checkpoint(write_checkpoint(tmp_path, pytorch_tensors(prefix, scale, shift, pooler)))
     assert checkpoint.has_pooler is pooler
-    assert len(checkpoint.weights) == 5 + 16 * 3 + 2 * pooler
+    assert len(checkpoint) == 5 + 16 * 3 + 2 * pooler
     assert_holds(checkpoint, pytorch_tensors(pooler=pooler))
 
 
@@ -70,9 +71,9 @@ def test_what_transformers_writes_in_shards(tmp_path, tiny_tfbertmodel):
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
     ours, theirs = read_checkpoint(tmp_path), read_checkpoint(tiny_tfbertmodel)
     assert ours.config == theirs.config
-    assert list(ours.weights) == list(theirs.weights)
-    for name, array in theirs.weights.items():
-        np.testing.assert_array_equal(ours.weights[name], array, err_msg=name)
+    assert sorted(ours) == sorted(theirs)
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, ml_dtypes.bfloat16])
@@ -117,15 +118,13 @@ def test_reading_is_lazy_and_layers_above_are_never_read(tmp_path, monkeypatch):
     real_safe_open = safetensors.safe_open
     monkeypatch.setattr(safetensors, "safe_open", Recorder)
     write_checkpoint(tmp_path, pytorch_tensors())
-    checkpoint = read_checkpoint(tmp_path, num_hidden_layers=2, pooler=False)
-    assert "embeddings/word_embeddings" in checkpoint.weights
-    assert "layer_3/attention/query/kernel" not in checkpoint.weights
-    assert "pooler/kernel" not in checkpoint.weights
+    checkpoint = read_checkpoint(tmp_path)
+    assert "embeddings/word_embeddings" in checkpoint
     assert read == []
-    assert checkpoint.weights["layer_1/attention/query/bias"].shape == (8,)
+    assert checkpoint["layer_1/attention/query/bias"].shape == (8,)
     assert read == ["encoder.layer.0.attention.self.query.bias"]
     read.clear()
-    dict(checkpoint.weights)
+    BertEncoder.from_pretrained(tmp_path, num_hidden_layers=2)
     assert len(read) == 5 + 16 * 2
     assert not [name for name in read if name.startswith(("encoder.layer.2", "pooler"))]
 
@@ -240,9 +239,9 @@ def test_numbers_that_are_not_finite(tmp_path, value, dtype):
     write_checkpoint(tmp_path, tensors)
     message = rf"Received: 1 of 96 numbers NaN or infinite \(in float32\) in the weight '{name}' in .*model.safetensors"
     with pytest.raises(ValueError, match=message):
-        dict(read_checkpoint(tmp_path).weights)
+        dict(read_checkpoint(tmp_path))
     # Of a layer that is left out nothing is read.
-    dict(read_checkpoint(tmp_path, num_hidden_layers=1).weights)
+    BertEncoder.from_pretrained(tmp_path, num_hidden_layers=1)
 
 
 def test_finite_numbers_whose_sum_is_not(tmp_path):
@@ -266,7 +265,7 @@ def test_weights_that_do_not_fit_the_configuration(tmp_path):
     tensors["bert.embeddings.scale"] = np.ones(1, "float32")
     write_checkpoint(tmp_path, tensors, intermediate_size=11)
     with pytest.raises(ValueError, match=f"The weights in {tmp_path} are expected") as caught:
-        read_checkpoint(tmp_path)
+        BertEncoder.from_pretrained(tmp_path)
     message = str(caught.value)
     assert "1 missing:\n    pooler/bias\n" in message
     assert "17 unexpected:" in message
@@ -283,7 +282,7 @@ def test_more_layers_in_the_configuration_than_in_the_file(tmp_path, layers):
     assert f"num_hidden_layers={layers} in the configuration, and weights of 3 layers." in str(caught.value)
     assert "1 of other parts:\n    my.head\n" in str(caught.value)
     # The layers that are there can be had.
-    assert len(read_checkpoint(tmp_path, num_hidden_layers=3).weights) == 5 + 3 * 16
+    assert BertEncoder.from_pretrained(tmp_path, num_hidden_layers=3).num_layers == 3
 
 
 def test_names_that_no_bert_has_are_shown(tmp_path):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from keras_bert_layers.checkpoints.safetensors_index import read_shard_names
+from keras_bert_layers.checkpoints.shard_index import read_shard_names
 
 
 @pytest.mark.parametrize(
