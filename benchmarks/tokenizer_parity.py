@@ -6,13 +6,21 @@ DATA is a folder with `vocabularies/`, `multilingual/udhr2.zip` and `xquad/` (de
 reference is `BertTokenizerFast(..., split_special_tokens=True)`. A mismatch is a text whose ids are not the same; for
 the lines of real text also one whose offsets or word ids differ. Beside a combining mark that stripping accents keeps
 (`reordered_marks`), the reference may place a token on a neighbouring accent; random texts with one count apart.
+
+    python benchmarks/tokenizer_parity.py DATA --sentence-piece
+
+counts the same of `SentencePieceTokenizer`, on models that the `sentencepiece` package trains on the declarations. The
+reference there is that package, as XLM-R's and ALBERT's own classes of transformers call it; the other column counts
+where Hugging Face's fast tokenizers differ from it.
 """
 
 import argparse
+import io
 import json
 import os
 import pathlib
 import platform
+import tempfile
 import time
 import zipfile
 
@@ -25,6 +33,7 @@ import tokenizers
 import transformers
 
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
+from keras_bert_layers.text.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_bert_layers.text.unicode_normalization import reordered_marks
 
 # Name, vocabulary file, lowercase. bert-base-chinese is published as not lower-casing; both ways are tested.
@@ -152,6 +161,86 @@ def random_bytes(count, seed=0):
     return texts
 
 
+# Name, class of transformers, file, and how its model is trained.
+SENTENCE_PIECES = [
+    ("XLM-R", "XLMRobertaTokenizer", "sentencepiece.bpe.model", {}),
+    (
+        "ALBERT",
+        "AlbertTokenizer",
+        "spiece.model",
+        {
+            **dict(zip(("pad_id", "unk_id", "bos_id", "eos_id"), (0, 1, -1, -1), strict=True)),
+            "control_symbols": ["[CLS]", "[SEP]", "[MASK]"],
+            "user_defined_symbols": list("()-.–£€"),
+        },
+    ),
+]
+
+
+def sentence_piece_tokenizers(lines, class_name, file, options):
+    """Return ours, the class of transformers that calls the package, Hugging Face's fast one, and the package's."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        vocab_size=8000,
+        character_coverage=0.9995,
+        normalization_rule_name="nmt_nfkc",
+        minloglevel=2,
+        **options,
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory, file)
+        path.write_bytes(model.getvalue())
+        fast = getattr(transformers, f"{class_name}Fast")(str(path))
+        fast.save_pretrained(directory)
+        ours = SentencePieceTokenizer.from_pretrained(directory)
+        slow = getattr(transformers, class_name)(str(path))
+    fast.backend_tokenizer.encode_special_tokens = True
+    return ours, slow, fast.backend_tokenizer, sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def report_sentence_pieces(lines, count):
+    for name, class_name, file, options in SENTENCE_PIECES:
+        started = time.perf_counter()
+        all_lines = [line for texts in lines.values() for line in texts]
+        ours, slow, fast, package = sentence_piece_tokenizers(all_lines, class_name, file, options)
+        tokenize = tf.function(ours.tokenize)
+
+        def report(what, texts, name=name, ours=ours, slow=slow, fast=fast, package=package, tokenize=tokenize):
+            wrong = wrong_fast = wrong_offsets = 0
+            for start in range(0, len(texts), BATCH):
+                batch = texts[start : start + BATCH]
+                ids = tokenize(tf.constant(batch)).to_list()
+                if isinstance(batch[0], bytes):
+                    expected = [[i + 1 if i else 3 for i in row] for row in package.encode(batch)]
+                    wrong += sum(a != b for a, b in zip(ids, expected, strict=True))
+                    continue
+                expected = [slow.convert_tokens_to_ids(slow._tokenize(text)) for text in batch]
+                wrong += sum(a != b for a, b in zip(ids, expected, strict=True))
+                wrong_fast += sum(a != b for a, b in zip(reference_ids(fast, batch), expected, strict=True))
+                if name == "XLM-R":
+                    _, starts, ends = ours.tokenize_with_offsets(batch, unit="characters")
+                    rows = zip(batch, starts.to_list(), ends.to_list(), strict=True)
+                    for text, first, last in rows:
+                        offsets = package.encode(text, return_type="offset_mapping")["offsets"]
+                        wrong_offsets += offsets != list(zip(first, last, strict=True))
+            print(
+                f"{len(texts):>9,}  {wrong:>13,}  {wrong_fast:>8,}  {name}: {what}; offsets: {wrong_offsets:,}",
+                flush=True,
+            )
+
+        for form, pattern in FORMS.items():
+            report(f"code points, {form}", code_point_texts(pattern))
+        report(f"lines of {len(lines)} languages", all_lines)
+        report("random strings", random_texts(count, ours.vocabulary))
+        if name == "XLM-R":
+            report("random bytes", random_bytes(count))
+        print(f"{time.perf_counter() - started:.0f} s")
+
+
 def tf_text_tokenizer(vocabulary_file, lowercase):
     vocabulary = BertTokenizer(vocabulary_file).vocabulary
     return tf_text.FastBertTokenizer(vocabulary, lower_case_nfd_strip_accents=lowercase, token_out_type=tf.int32)
@@ -161,6 +250,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("KERAS_BERT_LAYERS_DATA"), help="the data folder")
     parser.add_argument("--table", help="Markdown file to write: per language, the lines that are wrong")
+    parser.add_argument("--sentence-piece", action="store_true", help="compare SentencePieceTokenizer instead")
     parser.add_argument("--random", type=int, default=100_000, help="number of random strings")
     arguments = parser.parse_args()
     if arguments.data is None:
@@ -172,6 +262,10 @@ def main():
     )
     print(versions)
     lines = real_lines(data)
+    if arguments.sentence_piece:
+        print(f"{'texts':>9}  {'ours':>13}  {'HF fast':>8}  wrong, of")
+        report_sentence_pieces(lines, arguments.random)
+        return
     total = sum(map(len, lines.values()))
     ours = dict.fromkeys(lines, 0)
     theirs = {name: dict.fromkeys(lines, 0) for name, _, _ in SETTINGS}

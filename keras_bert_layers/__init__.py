@@ -19,6 +19,7 @@ from keras_bert_layers.text.align_labels import align_labels  # noqa: E402
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor  # noqa: E402
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer  # noqa: E402
 from keras_bert_layers.text.bucket_by_length import bucket_by_length  # noqa: E402
+from keras_bert_layers.text.sentence_piece_tokenizer import SentencePieceTokenizer  # noqa: E402
 from keras_bert_layers.text.tfhub_preprocessor import TFHubPreprocessor  # noqa: E402
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "BertTokenizer",
     "HuggingFaceEncoder",
     "LayerCombination",
+    "SentencePieceTokenizer",
     "SequencePooling",
     "TFHubEncoder",
     "TFHubPreprocessor",

@@ -26,6 +26,7 @@ PUBLIC_NAMES = {
     "BertTokenizer",
     "HuggingFaceEncoder",
     "LayerCombination",
+    "SentencePieceTokenizer",
     "SequencePooling",
     "TFHubEncoder",
     "TFHubPreprocessor",

@@ -83,7 +83,14 @@ def run_batches(
     random = np.random.default_rng(0)
     with progress_bar(count_texts(texts), "text") as bar:
         for first, window in _windows(texts, argument):
-            ids = {name: np.asarray(value) for name, value in preprocessor(to_batch(window, first)).items()}
+            columns = to_batch(window, first)
+            if isinstance(columns, tuple) and preprocessor.separators > 1:
+                raise ValueError(
+                    "Expected pairs whose texts have type ids of their own, which say what is of which. Received: "
+                    f"{argument} as pairs, and a tokenizer with pair_format='roberta', which gives both type 0. "
+                    "Analyse the two apart."
+                )
+            ids = {name: np.asarray(value) for name, value in preprocessor(columns).items()}
             for one in (encoder, other):
                 _check_ids(ids, one)
             lengths = ids["input_mask"].sum(axis=1)

@@ -71,9 +71,4 @@ def way_out(names: Iterable[str] | None, otherwise: str) -> str:
             "It is a SavedModel. Wrap a text encoder of TensorFlow Hub in TFHubEncoder, its preprocessing model in "
             "TFHubPreprocessor."
         )
-    if any(name.endswith(".ckpt.index") for name in names):
-        return (
-            "Its weights are a TensorFlow checkpoint, as Google released them, which is not read here. Those releases "
-            "are repositories of Hugging Face too: give the id, such as 'google-bert/bert-base-uncased'."
-        )
     return otherwise

@@ -75,3 +75,11 @@ TENSORFLOW = NamingScheme(
     },
     kernels_transposed=False,
 )
+
+# Google's own checkpoints.
+GOOGLE = NamingScheme(
+    separator="/",
+    number="_",
+    weights={"kernel": "kernel", "bias": "bias", "gamma": "gamma", "beta": "beta", "embeddings": ""},
+    kernels_transposed=False,
+)

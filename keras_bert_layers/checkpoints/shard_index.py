@@ -6,6 +6,7 @@ import os
 import pathlib
 import reprlib
 
+from keras_bert_layers.checkpoints.directory_names import list_names
 from keras_bert_layers.checkpoints.json_file import read_json_object
 
 # What file systems allow for one name.
@@ -56,3 +57,38 @@ def read_shard_names(index_file: str | os.PathLike[str]) -> list[str]:
                 "Do not use this checkpoint unless you know where it comes from."
             )
     return sorted(set(weight_map.values()))
+
+
+def find_shards(directory: pathlib.Path, weights_file: str, index_file: str) -> list[pathlib.Path]:
+    """Finds the files of a checkpoint that is stored in one file or in several.
+
+    Args:
+        directory: The directory of the checkpoint.
+        weights_file: The name of the one file, which comes first.
+        index_file: The name of the index that lists several.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        FileNotFoundError: If the directory lacks a file that the index names.
+        ValueError: As `read_shard_names`.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     pathlib.Path(directory, "model.bin").touch()
+    ...     [path.name for path in find_shards(pathlib.Path(directory), "model.bin", "model.bin.index.json")]
+    ['model.bin']
+    """
+    if os.path.lexists(directory / weights_file):
+        return [directory / weights_file]
+    names = read_shard_names(directory / index_file)
+    missing = [name for name in names if not os.path.lexists(directory / name)]
+    if missing:
+        raise FileNotFoundError(
+            f"The directory {directory} is expected to hold every file that {index_file} names. "
+            f"Received: a directory without {list_names(missing)}. Copy or download these too."
+        )
+    return [directory / name for name in names]

@@ -37,8 +37,10 @@ class WantedFiles(NamedTuple):
 
 
 CONFIGURATION_FILES = WantedFiles(required=(CONFIG_FILES,))
+# XLM-R's and CamemBERT's, and ALBERT's.
+SENTENCE_PIECE_MODELS = ("sentencepiece.bpe.model", "spiece.model")
 TOKENIZER_FILES = WantedFiles(
-    required=(("vocab.txt", "tokenizer.json"),),
+    required=(("vocab.txt", "tokenizer.json", *SENTENCE_PIECE_MODELS),),
     optional=(
         *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
         *CONFIG_FILES,

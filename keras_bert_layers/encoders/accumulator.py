@@ -7,12 +7,12 @@ from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
 class Accumulator:
-    """Combines states as they come, so that they need not all be held where the mode can do without.
+    """Combines states as they come: a mode that reduces them (a sum, a maximum) holds one tensor and not all states.
 
     Args:
         combination: a built layer.
         count: how many states there will be.
-        training: bool.
+        training: bool, for dropout.
     """
 
     def __init__(self, combination: LayerCombination, count: int, training: bool):
@@ -25,7 +25,7 @@ class Accumulator:
         """Takes the state of the layer at `position` in the list of layers; each position once, in any order.
 
         Returns:
-            `state`, for the next layer.
+            The same state, to be given to the next layer: it comes once it is combined.
         """
         term = self._mode.term(position, ops.cast(state, "float32"))
         reduce = self._mode.reduce
@@ -33,11 +33,11 @@ class Accumulator:
             self._terms[position] = term
             return state
         if reduce is ops.add:
-            # Subtracted: of additions the graph optimiser makes one that holds all the states until the last has come.
+            # Subtracted, for the graph optimiser joins additions into one, which holds all states until the last came.
             self._total = -term if self._total is None else self._total - term
         else:
             self._total = term if self._total is None else reduce(self._total, term)
-        # The next layer waits: an executor that has enough to do puts the sums off, and holds all the states.
+        # The next layer is to wait: an executor that has enough to do puts the sums off, and so holds all states.
         with tf.control_dependencies([self._total]):
             return tf.identity(state)
 

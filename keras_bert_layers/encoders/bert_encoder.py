@@ -1,8 +1,13 @@
-"""BERT, to be read from top to bottom: embeddings, layers (`transformer_block.py`), pooler, and the run over them.
+"""BERT, to be read from top to bottom: the embeddings, then the encoder, whose `run` is the whole computation.
 
-What is not BERT stands behind a name in a file of its own: `token_layout.py` leaves the padding out, `layer_calls.py`
-what training need not do, `layer_collector.py` combines layers while they run, `lora.py` trains a small change of the
-weights.
+One encoder layer is in `transformer_block.py`. What is not BERT stands behind a name in a file of its own:
+
+- `token_layout.py` leaves the padding out: the layers see all texts of a batch as one matrix of tokens,
+  `[tokens, hidden]`.
+- `attention_rows.py` lays these tokens out in rows for attention, and back; one row may hold several short texts.
+- `layer_calls.py` keeps training from computing what no gradient needs.
+- `layer_collector.py` combines the layers while they run, so that their outputs need not all be held.
+- `lora.py` trains a small change of the weights.
 """
 
 import dataclasses
@@ -22,7 +27,7 @@ from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, Layerwis
 from keras_bert_layers.encoders.lora import Embedding, freeze_all_but_lora, has_lora
 from keras_bert_layers.encoders.relative_position_embeddings import RelativePositionEmbeddings
 from keras_bert_layers.encoders.token_layout import choose_layout
-from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, random_start
+from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, weight_initializer
 from keras_bert_layers.keras_compatibility import variables_without_values
 from keras_bert_layers.layers.layer_combination import LayerCombination
 
@@ -30,10 +35,10 @@ from keras_bert_layers.layers.layer_combination import LayerCombination
 class BertEmbeddings(keras.layers.Layer):
     """Layer 0 of BERT: LayerNorm of the sum of word, position and segment embeddings (Devlin et al. 2019, figure 2).
 
-    Narrower embeddings are brought to the width of the layers after that (ALBERT, ELECTRA).
+    Where they are narrower than the layers (ALBERT, ELECTRA), a dense layer then brings them to the layers' width.
 
     Call arguments:
-        token_ids, positions, segment_ids: int32 `[tokens]`.
+        token_ids, position_ids, segment_ids: int32 `[tokens]`.
 
     Returns:
         `[tokens, hidden]`.
@@ -47,6 +52,7 @@ class BertEmbeddings(keras.layers.Layer):
         self.token_type_embeddings: Embedding | None = None
         if config.type_vocab_size:
             self.token_type_embeddings = self._embedding(config.type_vocab_size, config, "token_type_embeddings")
+        # MPNet's: no part of the sum, but of every layer's attention (`relative_bias`).
         self.relative_position_embeddings: RelativePositionEmbeddings | None = None
         if config.relative_attention_num_buckets:
             self.relative_position_embeddings = RelativePositionEmbeddings(
@@ -59,7 +65,7 @@ class BertEmbeddings(keras.layers.Layer):
             self.projection = dense(config.hidden_size, config, "projection", self.dtype_policy)
 
     def _embedding(self, rows: int, config: BertConfig, name: str) -> Embedding:
-        return Embedding(rows, self.width, random_start(config), dtype=self.dtype_policy, name=name)
+        return Embedding(rows, self.width, weight_initializer(config), dtype=self.dtype_policy, name=name)
 
     def build(self, input_shape: Any) -> None:
         for layer in (
@@ -74,16 +80,16 @@ class BertEmbeddings(keras.layers.Layer):
         if self.projection is not None:
             self.projection.build((None, self.width))
 
-    def call(self, token_ids: Any, positions: Any, segment_ids: Any, training: bool = False) -> Any:
+    def call(self, token_ids: Any, position_ids: Any, segment_ids: Any, training: bool = False) -> Any:
         embedded = self.word_embeddings(token_ids)
         if self.token_type_embeddings is not None:
             embedded += self.token_type_embeddings(segment_ids)
-        embedded = self.layer_norm(embedded + self.position_embeddings(positions), training=training)
+        embedded = self.layer_norm(embedded + self.position_embeddings(position_ids), training=training)
         embedded = self.dropout(embedded, training=training)
         return embedded if self.projection is None else self.projection(embedded)
 
     def relative_bias(self, rows: Any) -> Any:
-        """Returns what every layer adds to the logits of attention in these rows, or None (MPNet)."""
+        """Returns what every layer of MPNet adds to its attention logits in these rows; None for all other models."""
         return None if self.relative_position_embeddings is None else self.relative_position_embeddings(rows.columns())
 
 
@@ -91,8 +97,8 @@ class BertEmbeddings(keras.layers.Layer):
 class BertEncoder(LayerwiseEncoder):
     """BERT (Devlin et al. 2019) as a Keras layer that returns every layer.
 
-    Equal to Hugging Face's `TFBertModel` on the same weights, to 1e-5 on all real tokens in every layer. The dense work
-    is done on real tokens alone, without padding. For inputs and outputs see `EncoderContract`.
+    Equal to Hugging Face's `TFBertModel` on the same weights, to 1e-5 on all real tokens in every layer. Padding costs
+    no dense work: that is done on the real tokens alone. For inputs and outputs see `EncoderContract`.
 
     Args:
         config: a `BertConfig`, or a dict of its fields. The encoder starts from random weights; `from_pretrained`
@@ -102,16 +108,16 @@ class BertEncoder(LayerwiseEncoder):
             0 is the output of the embeddings; negative numbers count from the top.
         combine: how they are combined: None (a list), `"stack"`, `"concat"`, `"sum"`, `"mean"`, `"max"`, `"last"`,
             `"weighted"`, `"attention"`, or a `LayerCombination` with options.
-        num_hidden_layers: keep only the first layers. There is no pooled output then, for the pooler was trained on
-            the last layer.
-        hidden_dropout: dropout rate of the embeddings and of both parts of each layer; None is the configuration's.
-        attention_dropout: dropout rate of the attention's softmax; None is the configuration's.
-        pooler: whether there is a `pooled_output`. Without one a `fit` that does not use it gives no warning about
-            missing gradients.
+        num_hidden_layers: keep only this many of the first layers; None keeps all. With fewer than all there is no
+            pooled output, since the pooler was trained on the last layer.
+        hidden_dropout: dropout rate of the embeddings and of both parts of each layer; None takes the configuration's.
+        attention_dropout: dropout rate of the attention's softmax; None takes the configuration's.
+        pooler: whether there is a `pooled_output`. Without one, a `fit` that would not use it does not warn of missing
+            gradients.
         trainable: False freezes the pretrained weights and leaves the combination trainable. (Keras's attribute
-            `encoder.trainable = False` freezes all; `enable_lora` trains a small change of them.) What lies below the
-            lowest layer that is trained runs as in inference: without dropout, and nothing of it is kept for a
-            gradient.
+            `encoder.trainable = False` freezes the combination too; `enable_lora` trains a small change of the
+            pretrained weights.) The layers below the lowest trained one run as in inference: without dropout, and
+            keeping nothing for a gradient.
         return_attention_scores: whether the outputs have `attention_scores`.
         recompute: whether training keeps only the input of each layer and computes the rest again for the gradient:
             less memory for more time.
@@ -171,10 +177,6 @@ class BertEncoder(LayerwiseEncoder):
         self.num_heads = config.num_attention_heads
         self.hidden_dropout = hidden_dropout
         self.attention_dropout = attention_dropout
-        rates = (
-            config.hidden_dropout_prob if hidden_dropout is None else hidden_dropout,
-            config.attention_probs_dropout_prob if attention_dropout is None else attention_dropout,
-        )
         for argument, rate in (("hidden_dropout", hidden_dropout), ("attention_dropout", attention_dropout)):
             is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
             if rate is not None and not (is_number and 0 <= rate < 1):
@@ -182,20 +184,25 @@ class BertEncoder(LayerwiseEncoder):
                     f"Expected `{argument}` to be at least 0 and below 1, or None for the configuration's. "
                     f"Received: {argument}={rate!r}."
                 )
+        dropout_rates = (
+            config.hidden_dropout_prob if hidden_dropout is None else hidden_dropout,
+            config.attention_probs_dropout_prob if attention_dropout is None else attention_dropout,
+        )
         check_flags(pooler=pooler, recompute=recompute)
-        # Without segment embeddings any type ids do.
+        # What ids are checked against. A model without segment embeddings ignores segment ids: None, any will do.
         self.vocab_size, self.type_vocab_size = config.vocab_size, config.type_vocab_size or None
         self.max_positions = config.max_position_embeddings - config.position_offset
         policy = self.dtype_policy
-        self.embeddings = BertEmbeddings(config, rates[0], dtype=policy, name="embeddings")
-        # ALBERT's layers share their weights in groups: then some of the blocks are the same object.
-        numbers = [config.block_of(layer) for layer in range(1, self.num_layers + 1)]
+        self.embeddings = BertEmbeddings(config, dropout_rates[0], dtype=policy, name="embeddings")
+        # In ALBERT several layers share their weights: these layers are one and the same block.
+        block_numbers = [config.block_of(layer) for layer in range(1, self.num_layers + 1)]
         blocks = {
-            number: TransformerBlock(config, *rates, dtype=policy, name=f"layer_{number}")
-            for number in dict.fromkeys(numbers)
+            number: TransformerBlock(config, *dropout_rates, dtype=policy, name=f"layer_{number}")
+            for number in dict.fromkeys(block_numbers)
         }
-        self.transformer_layers = [blocks[number] for number in numbers]
+        self.transformer_layers = [blocks[number] for number in block_numbers]
         self.recompute = recompute
+        # What was asked for, for `get_config`; whether there is one depends on the layers too.
         self.pooler_wanted = pooler
         self.has_pooler = pooler and self.num_layers == config.num_hidden_layers
         if self.has_pooler:
@@ -249,7 +256,8 @@ class BertEncoder(LayerwiseEncoder):
         )
         if not checkpoint.has_pooler:
             arguments["pooler"] = False
-        # What the configuration claims is compared with what is stored before there is memory for it.
+        # Until `check` has found the stored shapes to be those of the configuration, the variables take no memory.
+        # Range 0 starts them as zeros: to draw random numbers takes a second for BERT-base, and they are overwritten.
         with variables_without_values():
             encoder = cls(dataclasses.replace(checkpoint.config, initializer_range=0.0), **arguments)
             encoder.config = checkpoint.config
@@ -266,45 +274,54 @@ class BertEncoder(LayerwiseEncoder):
 
     @property
     def pretrained_layers(self) -> list[keras.layers.Layer]:
+        # Each block once, however many of ALBERT's layers it is.
         blocks = dict.fromkeys(self.transformer_layers)
         return [self.embeddings, *blocks, *([self.pooler] if self.has_pooler else [])]
 
     def run(
         self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
-        # The layout may run `run_layers` on two halves of the batch, one beside the other.
+        # Attention scores are returned `[batch, heads, sequence, sequence]`: then every text has a row of its own.
         layout = choose_layout(mask, training, one_text_each=bool(collector.keep_scores))
-        embeddings, *transformer_layers = layer_calls(
+        call_embeddings, *layers = layer_calls(
             [self.embeddings, *self.transformer_layers],
             training,
+            # Layers that are computed again return no scores.
             recompute=self.recompute and not collector.keep_scores,
         )
 
+        # Called by `layout.run`: once, or once for each half of the batch.
         def run_layers(tokens: Any, rows: Any) -> Any:
-            collected = collector.start()
-            tokens = collected.take(0, tokens)
+            collection = collector.start()
+            # `take` returns the same tokens, but the next layer then waits until they are combined.
+            tokens = collection.take(0, tokens)
             bias = self.embeddings.relative_bias(rows)
-            for number, layer in enumerate(transformer_layers, start=1):
-                tokens, scores = layer(tokens, rows=rows, bias=bias)
-                tokens = collected.take(number, tokens, scores)
-            return collected.result()
+            for number, call_layer in enumerate(layers, start=1):
+                tokens, scores = call_layer(tokens, rows=rows, bias=bias)
+                tokens = collection.take(number, tokens, scores)
+            return collection.result()
 
-        positions = tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
-        if self.config.position_offset:
-            # As RoBERTa numbers them: real tokens alone count, and padding stands before the first.
-            is_real = tf.cast(mask, "int32")
-            positions = tf.cumsum(is_real, axis=1) * is_real + self.config.position_offset - 1
-        tokens = embeddings(*map(layout.pack, (token_ids, positions, segment_ids)))
+        ids = (token_ids, self._position_ids(token_ids, mask), segment_ids)
+        # From `[batch, sequence]` to `[tokens]`; what `layout.run` returns is `[batch, sequence, hidden]` again.
+        tokens = call_embeddings(*map(layout.pack, ids))
         states, combined = layout.run(run_layers, tokens, self.num_heads)
+        # The first token is [CLS].
         pooled_output = self.pooler(states[self.num_layers][:, 0]) if self.has_pooler else None
         return EncoderStates(states, combined, pooled_output)
 
+    def _position_ids(self, token_ids: Any, mask: Any) -> Any:
+        if self.config.position_offset:
+            # As RoBERTa numbers them: only real tokens count, and padding has the number before the first.
+            is_real = tf.cast(mask, "int32")
+            return tf.cumsum(is_real, axis=1) * is_real + self.config.position_offset - 1
+        return tf.zeros_like(token_ids) + tf.range(tf.shape(token_ids)[1])
+
     def enable_lora(self, rank: int) -> None:
-        r"""Freezes the pretrained weights and has training learn a low-rank change of them (Hu et al. 2021).
+        r"""Freezes the pretrained weights and lets training learn a low-rank change of them (Hu et al. 2021).
 
         The query and value kernels \(W\) of every layer become \(W + A B\) with A `[hidden, rank]` and B
         `[rank, hidden]`; B is zero at first. These and the combination train, also in an encoder that was made with
-        `trainable=False`. `.keras` files keep A and B beside \(W\), and weights of a file without LoRA load. Compile
+        `trainable=False`. `.keras` files keep A and B beside \(W\), and files without LoRA can be loaded too. Compile
         the model after this call.
 
         Args:
@@ -342,7 +359,7 @@ class BertEncoder(LayerwiseEncoder):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name == "trainable" and value and has_lora(self):
-            # Thawed after a time with the head alone, it goes on with LoRA.
+            # Thawed after training the head alone, say: LoRA trains again, and the pretrained weights stay frozen.
             freeze_all_but_lora(self.pretrained_layers)
 
     def get_config(self) -> dict[str, Any]:

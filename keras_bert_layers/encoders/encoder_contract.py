@@ -140,24 +140,25 @@ class EncoderContract(keras.layers.Layer):
             )
 
     def _standardize(self, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """Returns token ids (int32), mask (bool) and segment ids (int32), checked while they run, none left out."""
         if not isinstance(inputs, Mapping):
-            # Keras's TimeDistributed comes here without a call.
+            # Keras's TimeDistributed comes here without `__call__`. This raises.
             self._check_inputs(inputs)
-        names = family_of(inputs)
+        ids_name, _, types_name = names = family_of(inputs)
         given = {name: tf.convert_to_tensor(inputs[name]) for name in names if name in inputs}
         is_checked = not compiled_by_xla()
         if is_checked:
             given = check_shapes(given, self.max_positions)
         mask = self._mask(given)
         # A number beyond 32 bits must not become a small one.
-        ids = {name: tf.saturate_cast(given[name], "int32") for name in (names[0], names[2]) if name in given}
+        ids = {name: tf.saturate_cast(given[name], "int32") for name in (ids_name, types_name) if name in given}
         if is_checked:
-            ids = check_ids(ids, mask, {names[0]: self.vocab_size, names[2]: self.type_vocab_size})
-        token_ids = ids[names[0]]
-        return token_ids, mask, ids.get(names[2], tf.zeros_like(token_ids))
+            ids = check_ids(ids, mask, {ids_name: self.vocab_size, types_name: self.type_vocab_size})
+        token_ids = ids[ids_name]
+        return token_ids, mask, ids.get(types_name, tf.zeros_like(token_ids))
 
     def _mark_wrong_rows(self, outputs: dict[str, Any], mask: Any, token_ids: Any, segment_ids: Any) -> dict[str, Any]:
-        """Makes NaN of the outputs of rows whose ids are in no table."""
+        """Returns outputs that are NaN for each text with an id outside its table: XLA cannot raise."""
         limits = ((token_ids, self.vocab_size), (segment_ids, self.type_vocab_size))
         wrong = [tf.reduce_any(out_of_range(ids, mask, limit), axis=1) for ids, limit in limits if limit is not None]
 
@@ -168,10 +169,10 @@ class EncoderContract(keras.layers.Layer):
         return keras.tree.map_structure(mark, outputs) if wrong else outputs
 
     def _mask(self, inputs: dict[str, Any]) -> Any:
-        names = family_of(inputs)
-        if names[1] in inputs:
-            return keras.ops.cast(inputs[names[1]], "bool")
-        return keras.ops.ones_like(inputs[names[0]], dtype="bool")
+        ids_name, mask_name, _ = family_of(inputs)
+        if mask_name in inputs:
+            return keras.ops.cast(inputs[mask_name], "bool")
+        return keras.ops.ones_like(inputs[ids_name], dtype="bool")
 
     def compute_mask(self, inputs: dict[str, Any], previous_mask: Any = None) -> dict[str, Any]:
         mask = self._mask(inputs)

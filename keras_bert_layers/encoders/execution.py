@@ -1,4 +1,4 @@
-"""Who will run the graph that is built now: some operations have forms that are fast for one of them alone."""
+"""What will run the graph that is built now: some operations have forms that are fast on one executor alone."""
 
 import contextlib
 import contextvars
@@ -13,7 +13,7 @@ _target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", d
 
 @contextlib.contextmanager
 def graph_for(target: str) -> Iterator[None]:
-    """Graphs built inside are for `"cpu"` or `"gpu"`, whatever devices this machine has."""
+    """Graphs built inside this context are for `"cpu"` or `"gpu"`, whatever devices this machine has."""
     token = _target.set(target)
     try:
         yield
@@ -30,8 +30,8 @@ def is_cpu_inference_graph(training: bool) -> bool:
 
 
 def fused_by_onednn() -> bool:
-    """Whether oneDNN will fuse what is built now: here if it is on, and in an export for CPU always.
+    """Whether oneDNN will fuse what is built now: if it is on here, and always in an export for CPU.
 
-    A server counts, and not the machine that makes the export (docs/processors.md).
+    An export runs on a server: what is on in the machine that makes it says nothing (docs/processors.md).
     """
     return _target.get() == "cpu" or onednn_is_on()

@@ -175,10 +175,10 @@ class HuggingFaceEncoder(LayerwiseEncoder):
         scores = bool(collector.keep_scores)
         outputs = self._call_model(token_ids, tf.cast(mask, "int32"), segment_ids, training, scores)
         attentions = [None, *(outputs["attentions"] if scores else [None] * self.num_layers)]
-        collected = collector.start()
+        collection = collector.start()
         for number, states in enumerate(outputs["hidden_states"]):
-            collected.take(number, states, attentions[number])
-        return self._without_padding(collected.result(), mask, outputs.get("pooler_output"))
+            collection.take(number, states, attentions[number])
+        return self._zero_at_padding(collection.result(), mask, outputs.get("pooler_output"))
 
     def _probe(self, scores: bool) -> Any:
         """Runs the model on four tokens, to see whether its outputs are those of a BERT."""

@@ -9,7 +9,7 @@ from keras_bert_layers.keras_compatibility import seed_generators
 
 
 def layer_calls(layers: Sequence[keras.layers.Layer], training: bool, recompute: bool) -> list[Callable[..., Any]]:
-    """Returns how to call the layers of an encoder such that training does nothing that no gradient asks for.
+    """Returns functions to call in place of the layers, which spare training what no gradient needs.
 
     The layers below the lowest one that is trained run as in inference: without dropout, and nothing of them is kept.
 
@@ -20,7 +20,7 @@ def layer_calls(layers: Sequence[keras.layers.Layer], training: bool, recompute:
             less memory and more time (Chen et al. 2016).
 
     Returns:
-        For each layer a function of its call's arguments but `training`.
+        For each layer a function, which takes the arguments of its call except `training`.
     """
     # Not `trainable_variables`, which are none where a layer is frozen and one inside it is not.
     is_trained = [any(variable.trainable for variable in layer.variables) for layer in layers]
@@ -31,7 +31,7 @@ def layer_calls(layers: Sequence[keras.layers.Layer], training: bool, recompute:
             return lambda *inputs, **others: tf.nest.map_structure(
                 tf.stop_gradient, layer(*inputs, **others, training=False)
             )
-        # Embeddings keep nothing but ids anyway.
+        # Not the embeddings, which keep nothing but ids anyway.
         if training and recompute and number > 0:
             return _recomputed(layer)
         return functools.partial(layer, training=training)
@@ -50,7 +50,7 @@ def _recomputed(block: keras.layers.Layer) -> Callable[..., Any]:
                 tokens, _ = block(tokens, rows=rows, bias=bias, training=True)
                 return tokens
 
-        # The attention scores would have to be kept.
+        # None for the attention scores: to return them is to keep them.
         return run(tokens) if bias is None else run(tokens, bias), None
 
     return call

@@ -1,3 +1,9 @@
+"""What becomes of the layers of an encoder while they run.
+
+A `LayerCollector` says what is wanted. Its `start()` gives a `LayerCollection`, which takes the layers one by one, of
+the batch or of a half of it, and whose `result()` is a `CollectedLayers`.
+"""
+
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -6,7 +12,7 @@ from keras_bert_layers.layers.layer_combination import LayerCombination
 
 
 class CollectedLayers(NamedTuple):
-    """What was kept of the layers of an encoder, and combined.
+    """The result: layers that were kept, and combinations.
 
     Attributes:
         states: number of the layer -> `[..., hidden]`, of those that are kept.
@@ -18,9 +24,9 @@ class CollectedLayers(NamedTuple):
 
 
 class LayerCollector:
-    """Says what is kept of the layers of an encoder, or combined, while they run.
+    """Says which layers of an encoder are kept, and which are combined, while they run.
 
-    What it does not keep is not held.
+    A layer that is not kept need not be held once the next one has run.
 
     Args:
         last: the number of the encoder's last layer, which is always kept.
@@ -30,7 +36,8 @@ class LayerCollector:
         training: bool, for the dropout of combinations.
 
     Attributes:
-        attention_scores: number of the layer -> `[batch, heads, sequence, sequence]`, of those that came so far.
+        attention_scores: number of the layer -> `[batch, heads, sequence, sequence]`, of those that came so far. Here
+            and not in the result, for a layout unpacks all tensors of the result from `[tokens, ...]`.
     """
 
     def __init__(
@@ -48,12 +55,12 @@ class LayerCollector:
         self.attention_scores: dict[int, Any] = {}
 
     def start(self) -> "LayerCollection":
-        """Begins to collect the layers of the batch, or of a half of it."""
+        """Begins to collect the layers of the batch or, called twice, of each half of it."""
         return LayerCollection(self)
 
 
 class LayerCollection:
-    """What a `LayerCollector` has taken of the layers."""
+    """Takes the layers while they run, as its `LayerCollector` says."""
 
     def __init__(self, collector: LayerCollector):
         self._collector = collector
@@ -72,7 +79,7 @@ class LayerCollection:
             scores: its attention scores `[batch, heads, sequence, sequence]`.
 
         Returns:
-            `states`, for the next layer.
+            The same states, to be given to the next layer: they come once they are combined.
         """
         collector = self._collector
         if number in collector.keep:

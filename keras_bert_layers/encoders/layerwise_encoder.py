@@ -13,7 +13,7 @@ from keras_bert_layers.layers.layer_selection import select_layers
 
 
 def check_flags(**flags: Any) -> None:
-    """Refuses arguments that are neither True nor False, of which any text would count as True.
+    """Refuses arguments that are neither True nor False: any text, even "False", would count as True.
 
     Args:
         **flags: the arguments.
@@ -41,12 +41,12 @@ class EncoderStates(NamedTuple):
 
 
 class LayerwiseEncoder(EncoderContract):
-    """An encoder that runs layer by layer: selects them, combines them while they run, and saves how.
+    """An encoder that gives out any of its layers, or a combination of them, and can be saved.
 
-    A subclass says how to run its BERT (`run`), which of its sublayers hold pretrained weights
-    (`pretrained_layers`) and sets `num_layers`, `hidden_size`, `num_heads`, `has_embeddings` and `has_pooler` before it
-    calls `finish_init`, which builds it; and, where it knows them, the rows of its tables of embeddings (`vocab_size`,
-    `type_vocab_size`, `max_positions`). For inputs and outputs see `EncoderContract`.
+    A subclass says how to run its BERT (`run`) and which of its sublayers hold pretrained weights
+    (`pretrained_layers`). Its constructor sets `num_layers`, `hidden_size`, `num_heads`, `has_embeddings`, `has_pooler`
+    and, where it knows them, how many rows its tables of embeddings have (`vocab_size`, `type_vocab_size`,
+    `max_positions`), and calls `finish_init` last. For inputs and outputs see `EncoderContract`.
 
     Args:
         dtype: a dtype policy, or the dict of one from `get_config`.
@@ -60,7 +60,7 @@ class LayerwiseEncoder(EncoderContract):
             if isinstance(dtype, keras.dtype_policies.DTypePolicyMap):
                 policies, dtype = dict(dtype), dtype.default_policy
         super().__init__(dtype=dtype, name=name)
-        # Not tracked, as an attribute of a layer would be.
+        # Past the layer's own `__setattr__`, which would track the dict.
         object.__setattr__(self, "_sublayer_policies", policies)
 
     def finish_init(
@@ -72,8 +72,8 @@ class LayerwiseEncoder(EncoderContract):
     ) -> None:
         """Checks and keeps the arguments that all encoders share, and builds; the last step of a constructor.
 
-        A model that is loaded is built by Keras on placeholders, if it is: whatever it does to these, the encoder is
-        there to take its weights.
+        It does not wait for the first call to build: a loaded model gets its weights with no call before, or with one
+        on Keras's placeholders, whose errors Keras ignores.
         """
         check_flags(trainable=trainable, return_attention_scores=return_attention_scores)
         if not isinstance(layers, (int, str)) and isinstance(layers, Iterable):
@@ -105,7 +105,7 @@ class LayerwiseEncoder(EncoderContract):
             for layer in self.pretrained_layers:
                 layer.trainable = False
         for path, policy in self._sublayer_policies.items():
-            # Each sublayer gets its own: one that looks itself up in a map cannot be saved once it is quantised.
+            # A policy of its own for each sublayer: one that looks itself up in a map cannot be saved once quantised.
             self._sublayer(path).dtype_policy = policy
         self.build()
 
@@ -118,13 +118,13 @@ class LayerwiseEncoder(EncoderContract):
             token_ids: int32 `[batch, sequence]`.
             mask: bool `[batch, sequence]`, true on real tokens.
             segment_ids: int32 `[batch, sequence]`.
-            collector: what takes the layers, from the lowest to the last, as they come.
+            collector: its `start()` takes the layers, from the lowest to the last, as they come.
             training: whether dropout is on.
         """
         raise NotImplementedError
 
-    def _without_padding(self, collected: CollectedLayers, mask: Any, pooled_output: Any) -> EncoderStates:
-        """Returns the states of a wrapped model, which has something at padding too, with zeros there."""
+    def _zero_at_padding(self, collected: CollectedLayers, mask: Any, pooled_output: Any) -> EncoderStates:
+        """Returns the states of a wrapped model with zeros at padding, where it has states too."""
         states, combined = tf.nest.map_structure(
             lambda state: tf.where(mask[..., None], tf.cast(state, self.compute_dtype), 0), tuple(collected)
         )
@@ -142,7 +142,8 @@ class LayerwiseEncoder(EncoderContract):
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         token_ids, mask, segment_ids = self._standardize(inputs)
         selected, combination = self.selected_layers, self.combination
-        # A list and a stack are made of states as they leave the encoder, the others while it runs.
+        # All modes but the stack combine tokens without padding, while the layers run. A list and a stack are made
+        # afterwards, of states `[batch, sequence, hidden]`.
         while_running = combination is not None and combination.has_sequence_axis
         collector = LayerCollector(
             self.num_layers,
@@ -208,7 +209,6 @@ class LayerwiseEncoder(EncoderContract):
                 policies[path] = own
         if len(policies):
             config["dtype"] = keras.dtype_policies.serialize(policies)
-        combine = self.combine
         lora = {
             path: [layer.lora_rank, layer.lora_alpha]
             for path, layer in self._sublayers().items()
@@ -219,7 +219,7 @@ class LayerwiseEncoder(EncoderContract):
         return {
             **config,
             "layers": self.layers,
-            "combine": keras.saving.serialize_keras_object(combine),
+            "combine": keras.saving.serialize_keras_object(self.combine),
             "trainable": any(layer.trainable for layer in self.pretrained_layers),
             "return_attention_scores": self.return_attention_scores,
             "frozen_layers": [path for path, layer in self._freezable_layers().items() if not layer.trainable],
@@ -276,5 +276,5 @@ class LayerwiseEncoder(EncoderContract):
         return found
 
     def _freezable_layers(self) -> dict[str, keras.layers.Layer]:
-        # The outer layers first: freezing one freezes those inside.
+        # The outer layers first: to freeze or thaw one does the same to those inside.
         return {"": self} | {path: layer for path, layer in self._sublayers().items() if layer.weights}

@@ -119,10 +119,10 @@ class TFHubEncoder(LayerwiseEncoder):
         self, token_ids: Any, mask: Any, segment_ids: Any, collector: LayerCollector, training: bool
     ) -> EncoderStates:
         outputs = self._call_encoder(token_ids, tf.cast(mask, "int32"), segment_ids, training)
-        collected = collector.start()
+        collection = collector.start()
         for number, states in enumerate(outputs["encoder_outputs"], start=1):
-            collected.take(number, states)
-        return self._without_padding(collected.result(), mask, outputs.get("pooled_output"))
+            collection.take(number, states)
+        return self._zero_at_padding(collection.result(), mask, outputs.get("pooled_output"))
 
     def _call_encoder(self, token_ids: Any, mask: Any, segment_ids: Any, training: bool = False) -> dict[str, Any]:
         inputs = dict(zip(TFHUB_NAMES, (token_ids, mask, segment_ids), strict=True))

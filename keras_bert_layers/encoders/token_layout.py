@@ -1,13 +1,13 @@
-"""The forms in which the tokens of a batch `[batch, sequence]` can stand while the layers run on them.
+"""Which tokens of a batch `[batch, sequence]` the layers run on, as one matrix `[tokens, hidden]`.
 
-Dense work wants a matrix `[tokens, hidden]`. A layout knows which tokens are in it, and how they come to the rows of
-attention and back. All layouts have the same methods.
+A layout makes that matrix (`pack`), runs the layers on it with the rows that attention needs (`run`, which makes those
+of `attention_rows.py`), and returns `[batch, sequence, hidden]` again (`unpack`, which `run` does too).
 
 | layout | tokens are | for |
 |---|---|---|
 | `PaddedLayout` | all of `batch * sequence` | XLA, which needs static shapes |
-| `PackedLayout` | the real ones | training, and all that is not below |
-| `HalvedLayout` | the real ones, of two halves of the batch | inference on CPU |
+| `HalvedLayout` | the real ones, of two halves of the batch | inference graphs on CPU, unless scores are asked for |
+| `PackedLayout` | the real ones | everything else, such as training |
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +21,13 @@ from keras_bert_layers.keras_compatibility import compiled_by_xla
 
 
 def choose_layout(mask: Any, training: bool, one_text_each: bool = False) -> "PaddedLayout | PackedLayout":
-    """Returns the layout that is fastest for who will run the graph that is built now.
+    """Returns the fastest layout for the executor that will run what is built now.
 
     Args:
         mask: bool `[batch, sequence]`, true on real tokens.
         training: whether there will be a gradient.
-        one_text_each: whether the rows of attention are to be those of the batch, as attention scores are.
+        one_text_each: whether each row of attention is to be one text of the batch, `sequence` long, as in attention
+            scores that are returned.
     """
     if not compiled_by_xla() and not one_text_each and is_cpu_inference_graph(training):
         return HalvedLayout(mask)
@@ -34,7 +35,7 @@ def choose_layout(mask: Any, training: bool, one_text_each: bool = False) -> "Pa
 
 
 def choose_whole_layout(mask: Any, one_text_each: bool = False) -> "PaddedLayout | PackedLayout":
-    """Returns the layout as `choose_layout`, but of the whole batch always."""
+    """Returns the layout as `choose_layout` does, but never one of halves."""
     return PaddedLayout(mask) if compiled_by_xla() else PackedLayout(mask, one_text_each)
 
 
@@ -45,8 +46,8 @@ class PaddedLayout:
         mask: bool `[batch, sequence]`, true on real tokens.
 
     Attributes:
-        token_numbers: int32 `[batch, sequence]`, the number of the token that stands there; at padding that of some
-            other.
+        token_numbers: int32 `[batch, sequence]`, the number of the token that stands there, which is its row in
+            `[tokens, hidden]`; at padding that of some other.
         is_static: whether the number of tokens follows from the shape of the mask alone.
     """
 
@@ -72,10 +73,10 @@ class PaddedLayout:
             layers: called with `[tokens, hidden]` and the rows of attention (`PaddedRows` or `PackedRows`); returns
                 any structure of tensors `[tokens, ...]`.
             tokens: `[tokens, hidden]`.
-            num_heads: number of attention heads.
+            num_heads: number of attention heads, for the rows.
 
         Returns:
-            What `layers` returns, as `unpack` makes it.
+            What `layers` returns, each tensor unpacked.
         """
         return tf.nest.map_structure(self.unpack, layers(tokens, PaddedRows(self.mask, num_heads)))
 
@@ -85,17 +86,17 @@ class PackedLayout:
 
     Args:
         mask: bool `[batch, sequence]`, true on real tokens.
-        one_text_each: whether the rows of attention are to be those of the batch.
+        one_text_each: as in `choose_layout`.
 
     Attributes:
-        token_numbers: as of `PaddedLayout`.
+        token_numbers: as in `PaddedLayout`.
         positions: int32 `[tokens, 2]`, text and column of each token.
     """
 
     is_static = False
 
     def __init__(self, mask: Any, one_text_each: bool = False):
-        # A batch without any real token is computed as it stands: nothing could be gathered from no token.
+        # In a batch without any real token all count as real: from a matrix without rows nothing can be gathered.
         real = mask | ~tf.reduce_any(mask)
         order = tf.cumsum(tf.reshape(tf.cast(real, "int32"), [-1]))
         self.mask = mask
@@ -121,12 +122,13 @@ class PackedLayout:
         mask, hidden = self.mask, parts[0].shape[-1]
         shape = tf.concat([tf.shape(mask), [hidden]], axis=0)
 
+        # The gradient is a gather, as in `PackedRows`.
         @tf.custom_gradient
         def unpack(*parts: Any) -> Any:
             counts = tf.stack([tf.shape(part)[0] for part in parts])
 
             def spread() -> Any:
-                # A row of zeros for padding costs less than to overwrite padding afterwards.
+                # A row of zeros, which padding takes, costs less than overwriting padding afterwards.
                 with_zero = tf.concat([*parts, tf.zeros([1, hidden], parts[0].dtype)], axis=0)
                 return tf.gather(with_zero, tf.where(mask, self.token_numbers, tf.reduce_sum(counts)))
 
@@ -143,7 +145,7 @@ class PackedLayout:
 class HalvedLayout(PackedLayout):
     """A `PackedLayout` that runs the layers on two halves of the batch, which do not wait for each other.
 
-    While threads of TensorFlow's executor wait for the last one in an operation of one half, they work on the other.
+    Threads of TensorFlow's executor that would wait for the last one in an operation of one half work on the other.
     """
 
     def run(self, layers: Callable[[Any, Any], Any], tokens: Any, num_heads: int) -> Any:
@@ -158,15 +160,17 @@ class HalvedLayout(PackedLayout):
             tokens: `[tokens, ...]`.
 
         Returns:
-            Of both halves its tokens, `mask` and `positions`. The first has no texts where one text has the first half
-            of all tokens.
+            For each half: its tokens, `mask` and `positions`. The first half is empty where the first text with tokens
+            has more than half of them.
         """
-        texts = self.positions[:, 0]
-        middle = tf.size(texts) // 2
-        text = tf.reduce_sum(texts[middle : middle + 1])  # the sum, for there may be no token
-        count = tf.math.count_nonzero(texts < text, dtype="int32")
-        text = tf.where(count > 0, text, 0)  # texts without tokens stay with the others
+        text_of_token = self.positions[:, 0]
+        middle = tf.size(text_of_token) // 2
+        # The second half begins with this text; as a sum, for an empty batch has no token in the middle.
+        cut = tf.reduce_sum(text_of_token[middle : middle + 1])
+        count = tf.math.count_nonzero(text_of_token < cut, dtype="int32")
+        # Texts without tokens make no first half of their own.
+        cut = tf.where(count > 0, cut, 0)
         return [
-            (tokens[:count], self.mask[:text], self.positions[:count]),
-            (tokens[count:], self.mask[text:], self.positions[count:] - [text, 0]),
+            (tokens[:count], self.mask[:cut], self.positions[:count]),
+            (tokens[count:], self.mask[cut:], self.positions[count:] - [cut, 0]),
         ]

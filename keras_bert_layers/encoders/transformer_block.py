@@ -1,3 +1,5 @@
+"""One encoder layer of BERT: `TransformerBlock`, made of `SelfAttention` and `FeedForward`."""
+
 import math
 from typing import Any
 
@@ -14,8 +16,9 @@ from keras_bert_layers.encoders.lora import Dense
 def _gelu(x: Any) -> Any:
     r"""The exact GELU, \(x \, \Phi(x)\) (Hendrycks & Gimpel 2016)."""
     if fused_by_onednn():
-        # In the form that is fused with the matmul before it.
+        # In the form that oneDNN fuses with the matmul before it.
         return keras.activations.gelu(x, approximate=False)
+    # In as few operations as there are.
     return x * tf.math.erfc(x * -math.sqrt(0.5)) * 0.5
 
 
@@ -29,12 +32,12 @@ ACTIVATIONS = {"gelu": _gelu, "gelu_new": _gelu_tanh, "gelu_fast": _gelu_tanh, "
 
 def dense(units: int, config: BertConfig, name: str, dtype: Any, activation: Any = None) -> Dense:
     """A Dense layer that starts as BERT's do: truncated normal of `initializer_range`, bias zero."""
-    return Dense(units, activation=activation, kernel_initializer=random_start(config), dtype=dtype, name=name)
+    return Dense(units, activation=activation, kernel_initializer=weight_initializer(config), dtype=dtype, name=name)
 
 
-def random_start(config: BertConfig) -> Any:
-    """What a layer's weights start with; an initializer of its own for each: one draws the same values every time."""
-    # Those that a checkpoint overwrites are not drawn, which takes a second for BERT-base.
+def weight_initializer(config: BertConfig) -> Any:
+    """A new initializer: every weight needs its own, since a Keras initializer draws the same values every time."""
+    # The range is 0 in `from_pretrained`, whose weights are overwritten.
     return keras.initializers.TruncatedNormal(stddev=config.initializer_range) if config.initializer_range else "zeros"
 
 
@@ -51,7 +54,7 @@ class SelfAttention(keras.layers.Layer):
         training: bool, for dropout.
 
     Returns:
-        `[tokens, hidden]`, and the attention scores, which are the softmax, `[rows, heads, length, length]`.
+        `[tokens, hidden]`, and the attention scores `[rows, heads, length, length]`: the softmax, before dropout.
     """
 
     def __init__(self, config: BertConfig, hidden_dropout: float, attention_dropout: float, **kwargs: Any):
@@ -77,6 +80,7 @@ class SelfAttention(keras.layers.Layer):
         logits = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(self.head_size))
         if bias is not None:
             logits += bias
+        # In float32, for -1e9 would overflow float16.
         scores = tf.nn.softmax(tf.cast(logits, "float32") + tf.where(rows.visible, 0.0, -1e9))
         scores = tf.cast(scores, self.compute_dtype)
         context = rows.join(tf.matmul(self.attention_dropout(scores, training=training), value))
@@ -126,7 +130,7 @@ class TransformerBlock(keras.layers.Layer):
     Call arguments:
         tokens: float `[tokens, hidden]`, where tokens are the real ones of the batch, or all.
         rows: the `PaddedRows` or `PackedRows` in which these tokens see each other.
-        bias: as of `SelfAttention`.
+        bias: as in `SelfAttention`.
         training: bool, for dropout.
 
     Returns:

@@ -47,6 +47,9 @@ def make_card(
     preprocessor = next((layer for layer in layers if isinstance(layer, TextPreprocessor)), None)
     settings = preprocessor.get_config() if isinstance(preprocessor, BertPreprocessor) else {}
     tokens = settings.pop("vocabulary", None)
+    if isinstance(tokens, dict):
+        # SentencePiece's whole model.
+        tokens = preprocessor.tokenizer.vocabulary
     return {
         "format": FORMAT,
         "versions": _versions(),

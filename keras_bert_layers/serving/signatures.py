@@ -144,10 +144,15 @@ def _tokenize_in_detail(served: ServedModel, name: str, word_ids: bool, offsets:
             f"The signature {name!r} expects a BertPreprocessor, which knows where tokens and words stand. "
             f"Received: a preprocessor of class {type(preprocessor).__name__}."
         )
-    config = preprocessor.get_config()
-    config["return_offsets"] = preprocessor.return_offsets or offsets
-    config["return_word_ids"] = preprocessor.return_word_ids or word_ids
-    detailed_preprocessor = BertPreprocessor.from_config(config)
+    if len(_preprocessor_inputs(served)) > 1 and preprocessor.tokenizer.pair_format == "roberta":
+        raise ValueError(
+            f"The signature {name!r} expects pairs whose texts have type ids of their own. Received: a tokenizer "
+            "with pair_format='roberta', which gives both type 0. Leave it out of `signatures`."
+        )
+    detailed_preprocessor = preprocessor.with_arguments(
+        return_offsets=preprocessor.return_offsets or offsets,
+        return_word_ids=preprocessor.return_word_ids or word_ids,
+    )
 
     def tokenize(**texts: tf.Tensor) -> Tensors:
         arguments, _ = step.arguments.fill_in(served.values(step.inputs, texts))

@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +11,11 @@ from keras import KerasTensor
 
 from keras_bert_layers.atomic_directory import atomic_directory
 from keras_bert_layers.text.bert_tokenizer import BertTokenizer
-from keras_bert_layers.text.packing import TRUNCATIONS, bucket_length, check_room, pack, pad
+from keras_bert_layers.text.packing import PAIR_FORMATS, TRUNCATIONS, bucket_length, check_room, pack, pad
 from keras_bert_layers.text.preprocessor_module import PreprocessorModule
+from keras_bert_layers.text.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_bert_layers.text.text_preprocessor import TextPreprocessor, check_sequence_length
+from keras_bert_layers.text.tokenizer import Tokenizer
 from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings, replace_added_tokens
 from keras_bert_layers.token_inputs import TFHUB_NAMES
 
@@ -30,7 +33,8 @@ class BertPreprocessor(TextPreprocessor):
     and its exports.
 
     Args:
-        vocabulary: path of a `vocab.txt`, or the list of its tokens; or a `BertTokenizer`, which has its own options.
+        vocabulary: path of a `vocab.txt`, or the list of its tokens; or a tokenizer, a `BertTokenizer` or a
+            `SentencePieceTokenizer`, which has its own options.
         lowercase, strip_accents, tokenize_chinese_chars, special_tokens_in_text: as in `BertTokenizer`.
         sequence_length: the longest row, at least 3; for more than two segments, at least 1 and 2 for each.
         truncation: what is cut of a pair that is too long: `"longest_first"` (of more than two segments too),
@@ -45,8 +49,9 @@ class BertPreprocessor(TextPreprocessor):
             words, in its word. None leaves them out.
         return_word_ids: whether the output has `word_ids`, for `WordPooling`.
         long_documents: whether `sequence_length` may be longer than the checkpoint's positions, for `WindowedEncoder`.
-        added_tokens, special_tokens: as in `BertTokenizer`: what is looked for in the text before it is split, such as
-            markers of entities, and other names of the special tokens.
+        added_tokens, special_tokens, pair_format: as in `BertTokenizer`: what is looked for in the text before it is
+            split, such as markers of entities, other names of the special tokens, and whether pairs are put together
+            as MPNet and XLM-R do it: `<s> first </s> </s> second </s>`, all of type 0.
         export_inputs: what an export takes: `"text"`, `"pair"`, or `"words"` of texts that are split into words. A call
             takes all of them.
         **kwargs: `name` of `keras.layers.Layer`.
@@ -81,7 +86,7 @@ class BertPreprocessor(TextPreprocessor):
 
     def __init__(
         self,
-        vocabulary: str | os.PathLike[str] | Sequence[str] | BertTokenizer,
+        vocabulary: str | os.PathLike[str] | Sequence[str] | Tokenizer,
         *,
         lowercase: bool = True,
         strip_accents: bool | None = None,
@@ -98,21 +103,24 @@ class BertPreprocessor(TextPreprocessor):
         long_documents: bool = False,
         added_tokens: Iterable[str | Mapping[str, Any]] | None = None,
         special_tokens: Mapping[str, str] | None = None,
+        pair_format: str = "bert",
         export_inputs: str = "text",
         **kwargs: Any,
     ):
         super().__init__(sequence_length=sequence_length, export_inputs=export_inputs, **kwargs)
-        if not isinstance(vocabulary, BertTokenizer):
-            vocabulary = BertTokenizer(
-                vocabulary,
-                lowercase=lowercase,
-                strip_accents=strip_accents,
-                tokenize_chinese_chars=tokenize_chinese_chars,
-                special_tokens_in_text=special_tokens_in_text,
-                added_tokens=added_tokens,
-                special_tokens=special_tokens,
-            )
-        self.tokenizer = vocabulary
+        options: dict[str, Any] = {
+            "lowercase": lowercase,
+            "strip_accents": strip_accents,
+            "tokenize_chinese_chars": tokenize_chinese_chars,
+            "special_tokens_in_text": special_tokens_in_text,
+            "added_tokens": added_tokens,
+            "special_tokens": special_tokens,
+            "pair_format": pair_format,
+        }
+        self.tokenizer = _check_tokenizer(vocabulary, options) or BertTokenizer(vocabulary, **options)
+        # For whatever is saved with this layer.
+        self._resource = self.tokenizer.resource
+        self.separators = PAIR_FORMATS[self.tokenizer.pair_format]
         if truncation not in TRUNCATIONS:
             raise ValueError(
                 f"Expected `truncation` to be one of {', '.join(TRUNCATIONS)}. Received: truncation={truncation!r}."
@@ -156,7 +164,8 @@ class BertPreprocessor(TextPreprocessor):
 
         Args:
             source: a directory in Hugging Face's format, the id of a Hugging Face repository, or a TF Hub encoder
-                (directory or loaded object), whose `vocab_file` and `do_lower_case` are read.
+                (directory or loaded object), whose `vocab_file` and `do_lower_case` are read. Word pieces and
+                SentencePiece are told apart by the checkpoint.
             sequence_length: the longest row, from 3 to the checkpoint's number of positions (beyond it with
                 `long_documents=True`).
             revision, cache_dir, token, local_files_only: as in `BertEncoder.from_pretrained`.
@@ -177,10 +186,18 @@ class BertPreprocessor(TextPreprocessor):
         ```
         """
         settings = read_tokenizer_settings(
-            source, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+            source,
+            sentence_pieces=True,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
         )
         if settings.files is not None and not arguments.get("long_documents", False):
             check_sequence_length(sequence_length, settings.files.max_positions())
+        if settings.is_sentence_piece:
+            tokenizer = SentencePieceTokenizer(**settings.arguments)
+            return cls(tokenizer, sequence_length=sequence_length, **arguments)
         replace_added_tokens(settings.arguments, arguments.pop("added_tokens", None))
         return cls(**settings.arguments, sequence_length=sequence_length, **arguments)
 
@@ -196,7 +213,7 @@ class BertPreprocessor(TextPreprocessor):
         >>> preprocessor.with_arguments(padding="longest")(["text"])["input_word_ids"].shape
         TensorShape([1, 3])
         """
-        of_tokenizer = self.tokenizer.get_config()
+        of_tokenizer = {"vocabulary", *self.tokenizer.get_config()}
         config = {name: value for name, value in self.get_config().items() if name not in of_tokenizer}
         return type(self)(self.tokenizer, **{**config, **arguments})
 
@@ -245,24 +262,28 @@ class BertPreprocessor(TextPreprocessor):
         Raises:
             ValueError, tf.errors.InvalidArgumentError: where the rows have no room for the segments.
         """
-        sequence_length = check_room(len(segments), sequence_length)
+        sequence_length = check_room(len(segments), sequence_length, self.separators)
         tokenizer = self.tokenizer
         special_values = {"ids": (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)}
         if self.return_offsets is not None:
             special_values |= {"starts": (0, 0, 0), "ends": (0, 0, 0)}
         if self.return_word_ids:
             special_values["word_ids"] = (-1, -1, -1)
-        packed, ends = pack(segments, sequence_length - 1 - len(segments), self.truncation, special_values)
+        room = sequence_length - 2 - self.separators * (len(segments) - 1)
+        packed, ends = pack(segments, room, self.truncation, special_values, self.separators)
         length = sequence_length
         if self.padding == "longest":
-            longest = tf.cast(tf.reduce_max(tf.concat([ends[-1] + 1, [len(segments) + 1]], 0)), tf.int32)
+            # Of a batch without texts.
+            shortest = 2 + self.separators * (len(segments) - 1)
+            longest = tf.cast(tf.reduce_max(tf.concat([ends[-1] + 1, [shortest]], 0)), tf.int32)
             if self.sequence_buckets is not None:
                 longest = bucket_length(longest, tuple(self.sequence_buckets))
             elif self.pad_to_multiple_of is not None:
                 longest = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
             length = tf.minimum(longest, sequence_length)
-        padded = pad(packed, ends, length, special_values)
-        outputs = dict(zip(TFHUB_NAMES, (padded["ids"], padded["mask"], padded["type_ids"]), strict=True))
+        padded = pad(packed, ends, length, special_values, self.separators)
+        types = padded["type_ids"] if self.separators == 1 else tf.zeros_like(padded["ids"])
+        outputs = dict(zip(TFHUB_NAMES, (padded["ids"], padded["mask"], types), strict=True))
         if self.return_special_tokens_mask:
             outputs["special_tokens_mask"] = padded["special_tokens_mask"]
         if self.return_word_ids:
@@ -326,9 +347,10 @@ class BertPreprocessor(TextPreprocessor):
             (work / _EXPORTED_FILES[0]).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
     def get_config(self) -> dict[str, Any]:
+        config = self.tokenizer.get_config()
         return {
             **super().get_config(),
-            **self.tokenizer.get_config(),
+            **(config if isinstance(self.tokenizer, BertTokenizer) else {"vocabulary": config}),
             "truncation": self.truncation,
             "padding": self.padding,
             "pad_to_multiple_of": self.pad_to_multiple_of,
@@ -342,6 +364,8 @@ class BertPreprocessor(TextPreprocessor):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "BertPreprocessor":
         vocabulary = config.get("vocabulary")
+        if isinstance(vocabulary, Mapping) and "model" in vocabulary:
+            return super().from_config({**config, "vocabulary": SentencePieceTokenizer.from_config(vocabulary)})
         # A path would be opened, and the file's lines would travel on in whatever is saved next.
         if not isinstance(vocabulary, (list, tuple)):
             raise ValueError(
@@ -350,6 +374,24 @@ class BertPreprocessor(TextPreprocessor):
                 "not write this configuration; make a new layer from a vocabulary file that you trust."
             )
         return super().from_config(config)
+
+
+def _check_tokenizer(vocabulary: Any, options: dict[str, Any]) -> Tokenizer | None:
+    """Returns the tokenizer that was given in place of a vocabulary; options of word pieces may not come with it."""
+    if not isinstance(vocabulary, Tokenizer):
+        return None
+    defaults, own = inspect.signature(BertPreprocessor.__init__).parameters, vocabulary.get_config()
+    given = {
+        name: value
+        for name, value in options.items()
+        if value != defaults[name].default and value != own.get(name, defaults[name].default)
+    }
+    if given:
+        raise ValueError(
+            "Expected a tokenizer without options beside it, since it has its own. Received: "
+            f"{', '.join(f'{name}={value!r}' for name, value in given.items())}. Give them to the tokenizer."
+        )
+    return vocabulary
 
 
 def _check_rounding(

@@ -17,6 +17,7 @@ from keras_bert_layers.text.added_token_marks import AddedTokenMarks
 from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER
 from keras_bert_layers.text.character_offsets import CharacterOffsets
 from keras_bert_layers.text.normalizer import normalizer
+from keras_bert_layers.text.packing import check_pair_format
 from keras_bert_layers.text.string_tensor import string_tensor
 from keras_bert_layers.text.tokenizer import Tokenizer
 from keras_bert_layers.text.tokenizer_settings import read_tokenizer_settings, replace_added_tokens
@@ -57,6 +58,8 @@ class BertTokenizer(Tokenizer):
             ones are found too, for that is what markers are made for: leave out of the list what no text shall hold.
         special_tokens: the names of the checkpoint's special tokens where they are not BERT's, as
             `{"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}`.
+        pair_format: how `BertPreprocessor` puts two texts together: `"bert"`, `[CLS] a [SEP] b [SEP]` and the second of
+            type 1; or `"roberta"`, as MPNet does it, `<s> a </s> </s> b </s>` and all of type 0.
 
     Raises:
         ValueError: if the vocabulary lacks a special token or holds something else than tokens, or an added token
@@ -82,6 +85,7 @@ class BertTokenizer(Tokenizer):
         special_tokens_in_text: bool = False,
         added_tokens: Iterable[str | Mapping[str, Any]] | None = None,
         special_tokens: Mapping[str, str] | None = None,
+        pair_format: str = "bert",
     ):
         where = "`vocabulary`"
         if isinstance(vocabulary, (str, os.PathLike)):
@@ -105,6 +109,7 @@ class BertTokenizer(Tokenizer):
         self.strip_accents = _check_flag("strip_accents", strip_accents, optional=True)
         self.tokenize_chinese_chars = _check_flag("tokenize_chinese_chars", tokenize_chinese_chars)
         self.special_tokens_in_text = _check_flag("special_tokens_in_text", special_tokens_in_text)
+        self.pair_format = check_pair_format(pair_format)
 
         strips = lowercase if strip_accents is None else strip_accents
         if strips:
@@ -350,6 +355,7 @@ class BertTokenizer(Tokenizer):
             "special_tokens": {
                 name: token for name, token in self._special_tokens.items() if token != SPECIAL_TOKENS[name]
             },
+            "pair_format": self.pair_format,
         }
 
     def _splits_at_spaces_only(self, characters: frozenset[str]) -> bool:

@@ -3,14 +3,35 @@
 import tensorflow as tf
 
 TRUNCATIONS = ("longest_first", "only_first", "only_second")
+# How many tokens stand between two segments.
+PAIR_FORMATS = {"bert": 1, "roberta": 2}
 
 
-def check_room(segments: int, sequence_length: int | tf.Tensor) -> int | tf.Tensor:
+def check_pair_format(pair_format: str) -> str:
+    """Checks the argument `pair_format` of a tokenizer, and returns it.
+
+    Raises:
+        ValueError: for anything but one of `PAIR_FORMATS`.
+
+    Example:
+
+    >>> check_pair_format("roberta")
+    'roberta'
+    """
+    if not isinstance(pair_format, str) or pair_format not in PAIR_FORMATS:
+        raise ValueError(
+            f"Expected `pair_format` to be {' or '.join(PAIR_FORMATS)}. Received: pair_format={pair_format!r}."
+        )
+    return pair_format
+
+
+def check_room(segments: int, sequence_length: int | tf.Tensor, separators: int = 1) -> int | tf.Tensor:
     """Checks that no segment is always cut to nothing, but in a pair in 4 tokens, where the reference does it too.
 
     Args:
         segments: the number of segments.
         sequence_length: the longest row.
+        separators: the number of tokens between two segments.
 
     Returns:
         `sequence_length`.
@@ -18,7 +39,7 @@ def check_room(segments: int, sequence_length: int | tf.Tensor) -> int | tf.Tens
     Raises:
         ValueError: where a row is too short; for a tensor, `tf.errors.InvalidArgumentError` when it runs.
     """
-    needed = 1 + segments + (1 if segments <= 2 else segments)
+    needed = 2 + separators * (segments - 1) + (1 if segments <= 2 else segments)
     expected = (
         f"Expected `sequence_length` to be at least {needed} for {segments} segments: [CLS], word pieces, and a [SEP] "
         "after each segment."
@@ -98,6 +119,7 @@ def pack(
     room: int | tf.Tensor,
     truncation: str,
     special_values: dict[str, tuple[int, int, int]],
+    separators: int = 1,
 ) -> tuple[dict[str, tf.RaggedTensor], list[tf.Tensor]]:
     """Cuts the segments of each text and puts them together between special tokens.
 
@@ -106,9 +128,11 @@ def pack(
         room: places for word pieces.
         truncation: one of `TRUNCATIONS`.
         special_values: for each feature its value at [CLS], at [SEP] and at padding.
+        separators: how many [SEP] stand between two segments.
 
     Returns:
-        The features, ragged int32 `[batch, (tokens)]`, and the column of each segment's [SEP], integers `[batch]`.
+        The features, ragged int32 `[batch, (tokens)]`, and the column of each segment's first [SEP], integers
+        `[batch]`.
     """
     lengths = kept_lengths([segment["ids"].row_lengths() for segment in segments], room, truncation)
     if len(segments) == 1:
@@ -126,10 +150,11 @@ def pack(
     packed = {}
     for name, (cls, sep, _) in special_values.items():
         parts: list[tf.Tensor | tf.RaggedTensor] = [tf.fill([batch, 1], cls)]
-        for segment in segments:
-            parts += [segment[name], tf.fill([batch, 1], sep)]
+        for number, segment in enumerate(segments, start=1):
+            parts += [segment[name], tf.fill([batch, separators if number < len(segments) else 1], sep)]
         packed[name] = tf.concat(parts, axis=1)
-    ends = tf.unstack(tf.cumsum(tf.stack(lengths, axis=1) + 1, axis=1), axis=1, num=len(lengths))
+    places = tf.cumsum(tf.stack(lengths, axis=1) + separators, axis=1)
+    ends = tf.unstack(places if separators == 1 else places + 1 - separators, axis=1, num=len(lengths))
     return packed, ends
 
 
@@ -138,13 +163,14 @@ def pad(
     ends: list[tf.Tensor],
     length: int | tf.Tensor,
     special_values: dict[str, tuple[int, int, int]],
+    separators: int = 1,
 ) -> dict[str, tf.Tensor]:
     """Pads what `pack` returned, and says what stands where.
 
     Args:
         packed, ends: what `pack` returned.
         length: the length of the rows.
-        special_values: as for `pack`.
+        special_values, separators: as for `pack`.
 
     Returns:
         int32 tensors `[batch, length]`: the features, `mask` (1 on real tokens), `type_ids` (the number of the segment)
@@ -157,6 +183,8 @@ def pad(
     for number, end in enumerate(ends):
         special |= columns == end[:, None]
         if number + 1 < len(ends):
+            if separators > 1:
+                special |= (columns > end[:, None]) & (columns < end[:, None] + separators)
             type_ids += tf.cast(real & (columns > end[:, None]), tf.int32)
     shape = [None, length] if isinstance(length, int) else tf.stack([-1, length])
     return {

@@ -28,6 +28,7 @@ class PreprocessorModule(tf.Module):
         super().__init__()
         # Kept out of TensorFlow's tracking of attributes, or the Keras layer would be traced and saved once more.
         object.__setattr__(self, "_preprocessor", preprocessor)
+        self.resource = preprocessor.tokenizer.resource
         self.tokenize = _Tokenize(preprocessor.tokenizer)
         texts = tf.TensorSpec([None], tf.string, "sentences")
         self.tokenize_with_offsets = tf.function(self._tokenize_with_offsets, input_signature=[texts], autograph=False)

@@ -26,6 +26,8 @@ class TextPreprocessor(keras.layers.Layer):
     """
 
     takes_words = False
+    # How many [SEP] stand between two segments. Where there are two, all segments have the type 0.
+    separators = 1
 
     def __init__(self, *, sequence_length: int, export_inputs: str, **kwargs: Any):
         super().__init__(**kwargs)
@@ -43,8 +45,8 @@ class TextPreprocessor(keras.layers.Layer):
         refuse_legacy_tensors(self, inputs)
         segments = self._segments(inputs)
         texts = segments if isinstance(segments, tuple) else (segments,)
-        check_room(len(texts), self.sequence_length)
-        if len(texts) > TYPES_OF_CHECKPOINTS:
+        check_room(len(texts), self.sequence_length, self.separators)
+        if len(texts) > TYPES_OF_CHECKPOINTS and self.separators == 1:
             warnings.warn(
                 f"{len(texts)} segments get the type ids 0 to {len(texts) - 1}. BERT's checkpoints have "
                 f"{TYPES_OF_CHECKPOINTS} types and fail on others: join texts, or lower the ids before the encoder, "

@@ -14,7 +14,15 @@ class Tokenizer:
         vocabulary: the tokens; a token's place is its id. Of a token that is there twice the last id counts.
         special_tokens: the special tokens under Hugging Face's names, `{"pad_token": "[PAD]", ...}`. All but the
             `mask_token` are in the vocabulary.
+
+    Attributes:
+        pair_format: how two texts are put together: `"bert"`, `[CLS] a [SEP] b [SEP]` and the second of type 1; or
+            `"roberta"`, `<s> a </s> </s> b </s>` and all of type 0.
+        resource: what a module that is saved has to track beside its functions, or None.
     """
+
+    pair_format = "bert"
+    resource: Any = None
 
     def __init__(self, vocabulary: Sequence[str], special_tokens: Mapping[str, str]):
         self.vocabulary = vocabulary

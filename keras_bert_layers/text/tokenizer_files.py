@@ -1,10 +1,17 @@
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from keras_bert_layers.checkpoints.bert_config import CONFIG_FILES
 from keras_bert_layers.checkpoints.json_file import read_json_object
 from keras_bert_layers.checkpoints.source import TOKENIZER_FILES
+
+# Models whose first token has the position behind the id of padding, which is 1.
+_POSITIONS_FROM_PADDING, _UNUSED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta"), 2
+# The generic classes of transformers, which do what `tokenizer.json` says.
+GENERIC_TOKENIZERS = {"PreTrainedTokenizer", "TokenizersBackend"}
+SPLIT_OUTSIDE = "Tokenise with transformers, and give the encoder the ids."
 
 _KINDS = {dict: "an object", list: "a list", str: "a string", int: "a whole number", bool: "true or false"}
 
@@ -51,13 +58,66 @@ class TokenizerFiles:
 
     def max_positions(self) -> int | None:
         """Returns the longest sequence that the checkpoint has positions for; None where it does not say."""
-        positions = self[self.config].get("max_position_embeddings")
+        config = self[self.config]
+        positions = config.get("max_position_embeddings")
         if positions is not None and (not isinstance(positions, int) or isinstance(positions, bool) or positions < 3):
             raise ValueError(
                 f"Expected {self.path(self.config)} to have a whole number from 3 as `max_position_embeddings`. "
                 f"Received: max_position_embeddings={positions!r}. Copy or download the file again."
             )
+        if positions is not None and config.get("model_type") in _POSITIONS_FROM_PADDING:
+            return positions - _UNUSED_POSITIONS
         return positions
+
+    def special_tokens(self, defaults: Mapping[str, str]) -> dict[str, str]:
+        """Returns the names of the special tokens.
+
+        Args:
+            defaults: a name for each key, as `{"cls_token": "[CLS]"}`, where the files say none.
+
+        Raises:
+            ValueError: where two files say different ones.
+        """
+        names = dict(defaults)
+        for key in defaults:
+            said = {}
+            for name in ("tokenizer_config.json", "special_tokens_map.json"):
+                token = token_content(self.path(name), key, self[name].get(key))
+                if token is not None:
+                    said[name] = token
+            if len(set(said.values())) > 1:
+                raise ValueError(
+                    f"Expected one `{key}`. Received: "
+                    + " and ".join(f"{key}={token!r} in {self.path(name)}" for name, token in said.items())
+                    + ". Take both files from one checkpoint."
+                )
+            names[key] = next(iter(said.values()), names[key])
+        return names
+
+    def check_sides(self) -> None:
+        """Refuses a tokenizer that pads or cuts on the left."""
+        config, fast = self["tokenizer_config.json"], self["tokenizer.json"]
+        said = [("tokenizer_config.json", key, config.get(key)) for key in ("padding_side", "truncation_side")]
+        for key in ("padding", "truncation"):
+            part = self.get("tokenizer.json", key, dict, {}, null=True) if fast else {}
+            said.append(("tokenizer.json", f"{key}.direction", part.get("direction")))
+        for name, key, side in said:
+            if side is not None and str(side).lower() != "right":
+                raise ValueError(
+                    "Expected a tokenizer that pads and cuts on the right. "
+                    f"Received: {key}={side!r} in {self.path(name)}. {SPLIT_OUTSIDE}"
+                )
+
+
+def token_content(path: pathlib.Path, key: str, value: Any) -> str | None:
+    """Returns the text of a special token, which stands in the files as such or as an object."""
+    content = value.get("content") if isinstance(value, dict) else value
+    if value is not None and not isinstance(content, str):
+        raise ValueError(
+            f"Expected {path} to have a string as `{key}`. Received: {key} of type {type(value).__name__}. "
+            "Copy or download the file again."
+        )
+    return content
 
 
 def typed_value(

@@ -12,24 +12,41 @@ import tensorflow as tf
 from keras_bert_layers.checkpoints.source import TOKENIZER_FILES, find_checkpoint, missing_files_error
 from keras_bert_layers.checkpoints.tfhub_saved_model import find_saved_model
 from keras_bert_layers.text.added_token import AddedToken
-from keras_bert_layers.text.tokenizer_files import TokenizerFiles, typed_value
+from keras_bert_layers.text.sentence_piece_settings import read_sentence_piece_settings, uses_sentence_pieces
+from keras_bert_layers.text.tokenizer_files import (
+    GENERIC_TOKENIZERS,
+    SPLIT_OUTSIDE,
+    TokenizerFiles,
+    token_content,
+    typed_value,
+)
 from keras_bert_layers.text.vocabulary import SPECIAL_TOKENS, check_vocabulary, read_tokens, read_vocabulary
 
-# Classes of transformers that split text as BERT does, and the generic ones, which do what `tokenizer.json` says.
-_GENERIC_TOKENIZERS = {"PreTrainedTokenizer", "TokenizersBackend"}
+# Classes of transformers that split text as BERT does.
 _BERT_TOKENIZERS = {
     f"{name}Tokenizer"
     for name in (
-        *("Bert", "DistilBert", "Electra", "MobileBert", "ConvBert", "LayoutLM", "SqueezeBert", "Lxmert"),
+        *("Bert", "DistilBert", "Electra", "MPNet", "MobileBert", "ConvBert", "LayoutLM", "SqueezeBert", "Lxmert"),
         *("DPR", "DPRQuestionEncoder", "DPRContextEncoder", "DPRReader", "RetriBert"),
     )
 }
 # The model types for which transformers takes one of these classes where no file names one.
 _BERT_MODEL_TYPES = {
-    *("bert", "distilbert", "electra", "mobilebert", "convbert", "layoutlm", "squeezebert", "lxmert", "dpr"),
+    *("bert", "distilbert", "electra", "mpnet", "mobilebert", "convbert", "layoutlm", "squeezebert", "lxmert", "dpr"),
     *("ernie", "megatron-bert", "nezha", "qdqbert", "retribert", "visual_bert"),
 }
-_SPLIT_OUTSIDE = "Tokenise with transformers, and give the encoder the ids."
+
+
+# It has other special tokens, and two of them between two texts.
+_MPNET = "MPNetTokenizer"
+_TOKENS_OF_ROBERTA = 6
+_MPNET_TOKENS = {
+    "pad_token": "<pad>",
+    "unk_token": "[UNK]",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+    "mask_token": "<mask>",
+}
 
 
 class TokenizerSettings(NamedTuple):
@@ -38,13 +55,15 @@ class TokenizerSettings(NamedTuple):
     Attributes:
         arguments: arguments of `BertTokenizer`, among them `vocabulary` as a list of str.
         files: the JSON files that say it; None of a TF Hub encoder.
+        is_sentence_piece: whether `arguments` are those of `SentencePieceTokenizer`.
     """
 
     arguments: dict[str, Any]
     files: TokenizerFiles | None
+    is_sentence_piece: bool = False
 
 
-def read_tokenizer_settings(source: Any, **download: Any) -> TokenizerSettings:
+def read_tokenizer_settings(source: Any, *, sentence_pieces: bool = False, **download: Any) -> TokenizerSettings:
     """Reads the vocabulary and the settings of a checkpoint's tokenizer.
 
     `config.json`, `tokenizer_config.json`, `tokenizer.json`, `special_tokens_map.json` and `added_tokens.json` are all
@@ -56,6 +75,7 @@ def read_tokenizer_settings(source: Any, **download: Any) -> TokenizerSettings:
     Args:
         source: a directory or Hugging Face repository id with a `vocab.txt` or `tokenizer.json`, or a TF Hub encoder:
             the loaded object, or the directory of its SavedModel.
+        sentence_pieces: whether the tokenizer may be one of SentencePiece's.
         **download: `revision`, `cache_dir`, `token`, `local_files_only`, for `find_checkpoint`.
 
     Returns:
@@ -87,6 +107,8 @@ def read_tokenizer_settings(source: Any, **download: Any) -> TokenizerSettings:
     if (directory / "saved_model.pb").exists():
         return TokenizerSettings(_read_tfhub_settings(directory), None)
     files = TokenizerFiles(directory)
+    if sentence_pieces and uses_sentence_pieces(files):
+        return TokenizerSettings(read_sentence_piece_settings(source, **download), files, True)
     return TokenizerSettings(_read_huggingface_settings(files), files)
 
 
@@ -131,13 +153,13 @@ def _read_tfhub_settings(directory: pathlib.Path) -> dict[str, Any]:
 def _read_huggingface_settings(files: TokenizerFiles) -> dict[str, Any]:
     directory = files.directory
     class_name = _tokenizer_class(files)
-    special_tokens = _special_tokens(files)
-    _check_sides(files)
+    special_tokens = files.special_tokens(_MPNET_TOKENS if class_name == _MPNET else SPECIAL_TOKENS)
+    files.check_sides()
     vocabulary_path, fast_path = directory / "vocab.txt", files.path("tokenizer.json")
     fast = files["tokenizer.json"]
     lines = read_tokens(vocabulary_path) if os.path.lexists(vocabulary_path) else None
     has_fast = "tokenizer.json" in files
-    if has_fast and lines and fast.get("normalizer") is None and class_name not in _GENERIC_TOKENIZERS:
+    if has_fast and lines and fast.get("normalizer") is None and class_name not in GENERIC_TOKENIZERS:
         # transformers cannot load such a file as the class that the checkpoint names, and falls back in the same way.
         warnings.warn(
             f"{fast_path} has no normalizer, and so is not the tokenizer of a BERT. {vocabulary_path} is used alone.",
@@ -168,6 +190,7 @@ def _read_huggingface_settings(files: TokenizerFiles) -> dict[str, Any]:
         **_normalization(files, fast, class_name, vocabulary),
         "added_tokens": added_tokens,
         "special_tokens": special_tokens,
+        "pair_format": "roberta" if class_name == _MPNET or _is_roberta(fast) else "bert",
     }
 
 
@@ -178,68 +201,25 @@ def _tokenizer_class(files: TokenizerFiles) -> str:
         class_name = files.get(name, "tokenizer_class", str, null=True)
         if class_name is not None:
             named.append(class_name.removesuffix("Fast"))
-            if named[-1] not in _BERT_TOKENIZERS | _GENERIC_TOKENIZERS:
+            if named[-1] not in _BERT_TOKENIZERS | GENERIC_TOKENIZERS:
                 raise ValueError(
                     "Expected a tokenizer that splits text as BERT's does. "
-                    f"Received: tokenizer_class={class_name!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
+                    f"Received: tokenizer_class={class_name!r} in {files.path(name)}. {SPLIT_OUTSIDE}"
                 )
         for key, expected in (("word_tokenizer_type", "basic"), ("subword_tokenizer_type", "wordpiece")):
             received = files[name].get(key)
             if received not in (None, expected):
                 raise ValueError(
                     f"Expected a tokenizer that splits text as BERT's does, with {key}={expected!r} if any. "
-                    f"Received: {key}={received!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
+                    f"Received: {key}={received!r} in {files.path(name)}. {SPLIT_OUTSIDE}"
                 )
     model_type = files.get(files.config, "model_type", str, null=True)
     if not named and model_type is not None and model_type not in _BERT_MODEL_TYPES:
         raise ValueError(
             "Expected a model whose tokenizer splits text as BERT's does. Received: "
-            f"model_type={model_type!r} in {files.path(files.config)}, and no tokenizer_class. {_SPLIT_OUTSIDE}"
+            f"model_type={model_type!r} in {files.path(files.config)}, and no tokenizer_class. {SPLIT_OUTSIDE}"
         )
-    return named[0] if named else "BertTokenizer"
-
-
-def _content(path: pathlib.Path, key: str, value: Any) -> str | None:
-    """Returns the text of a special token, which stands in the files as such or as an object."""
-    content = value.get("content") if isinstance(value, dict) else value
-    if value is not None and not isinstance(content, str):
-        raise ValueError(
-            f"Expected {path} to have a string as `{key}`. Received: {key} of type {type(value).__name__}. "
-            "Copy or download the file again."
-        )
-    return content
-
-
-def _special_tokens(files: TokenizerFiles) -> dict[str, str]:
-    names = dict(SPECIAL_TOKENS)
-    for key in SPECIAL_TOKENS:
-        said = {}
-        for name in ("tokenizer_config.json", "special_tokens_map.json"):
-            token = _content(files.path(name), key, files[name].get(key))
-            if token is not None:
-                said[name] = token
-        if len(set(said.values())) > 1:
-            raise ValueError(
-                f"Expected one `{key}`. Received: "
-                + " and ".join(f"{key}={token!r} in {files.path(name)}" for name, token in said.items())
-                + ". Take both files from one checkpoint."
-            )
-        names[key] = next(iter(said.values()), names[key])
-    return names
-
-
-def _check_sides(files: TokenizerFiles) -> None:
-    config, fast = files["tokenizer_config.json"], files["tokenizer.json"]
-    said = [("tokenizer_config.json", key, config.get(key)) for key in ("padding_side", "truncation_side")]
-    for key in ("padding", "truncation"):
-        part = files.get("tokenizer.json", key, dict, {}, null=True) if fast else {}
-        said.append(("tokenizer.json", f"{key}.direction", part.get("direction")))
-    for name, key, side in said:
-        if side is not None and str(side).lower() != "right":
-            raise ValueError(
-                "Expected a tokenizer that pads and cuts on the right. "
-                f"Received: {key}={side!r} in {files.path(name)}. {_SPLIT_OUTSIDE}"
-            )
+    return named[0] if named else _MPNET if model_type == "mpnet" else "BertTokenizer"
 
 
 def _check_fast_tokenizer(files: TokenizerFiles, special_tokens: dict[str, str]) -> None:
@@ -271,13 +251,19 @@ def _check_fast_tokenizer(files: TokenizerFiles, special_tokens: dict[str, str])
             "Expected a `tokenizer.json` that does what BERT's tokenizer does: words of at most 100 characters "
             f"with unk_token={special_tokens['unk_token']!r}, BertNormalizer with clean_text, BertPreTokenizer, and "
             f"{cls} and {sep} around the text. Received: "
-            f"{', '.join(f'{part}={content}' for part, content in shown.items())} in {path}. {_SPLIT_OUTSIDE}"
+            f"{', '.join(f'{part}={content}' for part, content in shown.items())} in {path}. {SPLIT_OUTSIDE}"
         )
 
 
+def _is_roberta(fast: dict[str, Any]) -> bool:
+    """Says whether a `tokenizer.json` puts two separators between two texts."""
+    processor = fast.get("post_processor") or {}
+    return processor.get("type") == "RobertaProcessing" or len(processor.get("pair") or ()) == _TOKENS_OF_ROBERTA
+
+
 def _puts_between(processor: dict[str, Any], cls: str, sep: str) -> bool:
-    """Whether a post-processor makes `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, the second text of type 1."""
-    if processor.get("type") == "BertProcessing":
+    """Whether a post-processor makes `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, or two [SEP] between the texts."""
+    if processor.get("type") in ("BertProcessing", "RobertaProcessing"):
         ends = [processor.get("cls"), processor.get("sep")]
         return [end[:1] if isinstance(end, list) else None for end in ends] == [[cls], [sep]]
 
@@ -289,7 +275,7 @@ def _puts_between(processor: dict[str, Any], cls: str, sep: str) -> bool:
     return (
         processor.get("type") == "TemplateProcessing"
         and processor.get("single") == template(*first)
-        and processor.get("pair") == template(*first, *second)
+        and processor.get("pair") in (template(*first, *second), template(*first, first[-1], *second))
     )
 
 
@@ -401,10 +387,10 @@ def _named_special_tokens(files: TokenizerFiles) -> list[str]:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         path = files.path(name)
         for key in ("bos_token", "eos_token"):
-            named.append(_content(path, key, files[name].get(key)))
+            named.append(token_content(path, key, files[name].get(key)))
         extra = files.get(name, "extra_special_tokens", dict, {}, null=True)
         more = [*files.get(name, "additional_special_tokens", list, [], null=True), *extra.values()]
-        named += [_content(path, "additional_special_tokens", value) for value in more]
+        named += [token_content(path, "additional_special_tokens", value) for value in more]
     return list(dict.fromkeys(token for token in named if token is not None))
 
 
@@ -438,7 +424,7 @@ def _normalization(
 ) -> dict[str, bool | None]:
     name = "tokenizer_config.json"
     normalizer = fast.get("normalizer")
-    if normalizer and (class_name in _GENERIC_TOKENIZERS or name not in files):
+    if normalizer and (class_name in GENERIC_TOKENIZERS or name not in files):
         path = files.path("tokenizer.json")
         values = [typed_value(path, normalizer, "lowercase", bool, True, null=False)]
         values.append(typed_value(path, normalizer, "strip_accents", bool, None, null=True))

@@ -1,6 +1,15 @@
 """Every message of the package that says what to do has a test that does it."""
 
-from . import test_analysis, test_checkpoints, test_encoders, test_files, test_serving, test_text  # noqa: F401
+from . import (  # noqa: F401
+    test_analysis,
+    test_checkpoints,
+    test_encoders,
+    test_files,
+    test_formats,
+    test_sentence_pieces,
+    test_serving,
+    test_text,
+)
 from .advice import ROWS
 from .messages import collect
 

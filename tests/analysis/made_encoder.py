@@ -58,10 +58,10 @@ class MadeEncoder(LayerwiseEncoder):
             for layer in scores:
                 logits = tf.gather_nd(self.logits[layer], tf.stack(indices, axis=-1))
                 attention[layer] = tf.nn.softmax(tf.where(mask[:, None, None, :], logits, -1e9))
-        collected = collector.start()
+        collection = collector.start()
         for layer, state in states.items():
-            collected.take(layer, tf.where(mask[..., None], state, 0), attention.get(layer))
-        return EncoderStates(*collected.result(), pooled_output=None)
+            collection.take(layer, tf.where(mask[..., None], state, 0), attention.get(layer))
+        return EncoderStates(*collection.result(), pooled_output=None)
 
 
 class Reference:

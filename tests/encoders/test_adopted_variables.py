@@ -55,6 +55,7 @@ def test_freezes_what_has_a_gradient_of_zeros():
     assert [own._value is used for own in layer.trainable_weights] == [True]
 
 
+@pytest.mark.thorough
 def test_freezes_the_unused_pooler_of_a_real_hub_encoder(data_directory):
     from keras_bert_layers import TFHubEncoder
 

@@ -56,6 +56,7 @@ def test_is_equal_in_a_fresh_process(source, tmp_path):
     run_saving_test(cases, directory, blocked_imports=["transformers", "tensorflow_hub", "tf_keras"], delete=[source])
 
 
+@pytest.mark.thorough
 def test_every_argument_survives_its_configuration():
     config = BertConfig(**{**TWO_LAYERS, "intermediate_size": 20})
     variants = {

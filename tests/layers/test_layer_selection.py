@@ -33,10 +33,10 @@ class ConstantEncoder(LayerwiseEncoder):
 
     def run(self, token_ids, mask, segment_ids, collector, training):
         real = tf.cast(mask, "float32")[..., None] * tf.ones(HIDDEN)
-        collected = collector.start()
+        collection = collector.start()
         for number in range(0 if self.has_embeddings else 1, self.num_layers + 1):
-            collected.take(number, real * float(number))
-        return EncoderStates(*collected.result(), pooled_output=None)
+            collection.take(number, real * float(number))
+        return EncoderStates(*collection.result(), pooled_output=None)
 
 
 def numbers_given_out(num_layers, layers, has_embeddings=True):

@@ -131,6 +131,7 @@ def test_get_config_holds_every_argument(vocabulary):
         "long_documents": True,
         "added_tokens": [AddedToken("[E]", lstrip=True, special=True).__dict__],
         "special_tokens": {"mask_token": "film"},
+        "pair_format": "roberta",
         "export_inputs": "words",
     }
     assert set(arguments) == set(inspect.signature(kbl.BertPreprocessor).parameters) - {"kwargs"}

@@ -448,6 +448,7 @@ class TestVocabulary:
             "special_tokens_in_text": True,
             "added_tokens": [AddedToken("hello", single_word=True).__dict__],
             "special_tokens": {"mask_token": "w"},
+            "pair_format": "roberta",
         }
         assert set(arguments) == set(inspect.signature(BertTokenizer).parameters)
         tokenizer = BertTokenizer(**arguments)

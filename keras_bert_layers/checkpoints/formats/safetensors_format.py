@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from keras_bert_layers.checkpoints.checkpoint_file import check_file
-from keras_bert_layers.checkpoints.directory_names import list_names
 from keras_bert_layers.checkpoints.formats.checkpoint_format import CheckpointFormat
 from keras_bert_layers.checkpoints.naming_scheme import PYTORCH, TENSORFLOW
-from keras_bert_layers.checkpoints.shard_index import read_shard_names
+from keras_bert_layers.checkpoints.shard_index import find_shards, read_shard_names
 from keras_bert_layers.checkpoints.stored_weight import StoredWeight
 
 _WEIGHTS_FILE = "model.safetensors"
@@ -46,7 +44,7 @@ class SafetensorsFormat(CheckpointFormat):
 
     def weights(self, source: pathlib.Path) -> Mapping[str, StoredWeight]:
         found: dict[str, tuple[pathlib.Path, Any]] = {}
-        for path in self._weight_files(source):
+        for path in find_shards(source, _WEIGHTS_FILE, _INDEX_FILE):
             handle = _open(path)
             for name in handle.keys():  # noqa: SIM118, a safe_open handle is no mapping
                 if name in found:
@@ -56,18 +54,6 @@ class SafetensorsFormat(CheckpointFormat):
                     )
                 found[name] = path, handle
         return _StoredWeights(found)
-
-    def _weight_files(self, directory: pathlib.Path) -> list[pathlib.Path]:
-        if os.path.lexists(directory / _WEIGHTS_FILE):
-            return [directory / _WEIGHTS_FILE]
-        names = self.parts(directory / _INDEX_FILE)
-        missing = [name for name in names if not os.path.lexists(directory / name)]
-        if missing:
-            raise FileNotFoundError(
-                f"The directory {directory} is expected to hold every file that {_INDEX_FILE} names. "
-                f"Received: a directory without {list_names(missing)}. Copy or download these too."
-            )
-        return [directory / name for name in names]
 
 
 class _StoredWeights(Mapping[str, StoredWeight]):

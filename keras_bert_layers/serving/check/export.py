@@ -170,6 +170,11 @@ class Export:
             if node.op == "Const":
                 yield where, node.attr["value"].tensor
 
+    def sentence_piece_models(self) -> Iterator[bytes]:
+        for _, node in self.nodes():
+            if node.op == "SentencepieceOp":
+                yield node.attr["model"].s
+
     def embedding_rows(self, table: str) -> set[int]:
         """How many rows the embedding tables of a kind have: `"word"` or `"position"`."""
         pattern = re.compile(rf"{table}_embeddings?\b(?!.*_scale)")

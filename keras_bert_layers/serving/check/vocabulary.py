@@ -9,6 +9,7 @@ from keras_bert_layers.serving.check.export import EXPORT_AGAIN, Export
 from keras_bert_layers.serving.export_files import CARD, SAVED_MODEL
 from keras_bert_layers.serving.graph_vocabulary import graph_vocabulary
 from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER
+from keras_bert_layers.text.sentence_piece_model import SentencePieceModel
 
 # BertTokenizer puts this in place of a token that no text can have.
 _UNREACHABLE = re.compile(r"\[\[\d+\]\]")
@@ -18,7 +19,7 @@ _FULL_ROWS = 128
 
 def check_vocabulary(export: Export) -> None:
     models = [tensor.tensor_content for _, tensor in export.constants() if tensor.dtype == types_pb2.DT_UINT8]
-    tokens = graph_vocabulary(models)
+    tokens = graph_vocabulary(models) or _sentence_pieces(export)
     vocabulary = export.card.get("vocabulary")
     if tokens is None:
         if vocabulary:
@@ -37,6 +38,16 @@ def check_vocabulary(export: Export) -> None:
     rows = export.embedding_rows("word")
     if len(rows) == 1:
         _compare_with_rows(export, len(tokens), rows.pop())
+
+
+def _sentence_pieces(export: Export) -> list[str] | None:
+    """The pieces of the first SentencePiece model in the graph."""
+    for model in export.sentence_piece_models():
+        try:
+            return SentencePieceModel.from_bytes(model, "the model").pieces
+        except ValueError:
+            return None
+    return None
 
 
 def _are_those(vocabulary: dict[str, Any], tokens: Sequence[str]) -> bool:
