@@ -45,11 +45,14 @@ def make_card(
     """
     layers = list({id(layer): layer for model in models for layer in layers_inside(model)}.values())
     preprocessor = next((layer for layer in layers if isinstance(layer, TextPreprocessor)), None)
-    settings = preprocessor.get_config() if isinstance(preprocessor, BertPreprocessor) else {}
-    tokens = settings.pop("vocabulary", None)
-    if isinstance(tokens, dict):
-        # SentencePiece's whole model.
-        tokens = preprocessor.tokenizer.vocabulary
+    settings: dict[str, Any] = {}
+    tokens = None
+    if isinstance(preprocessor, BertPreprocessor):
+        settings = preprocessor.get_config()
+        tokens = settings.pop("vocabulary")
+        if isinstance(tokens, dict):
+            # SentencePiece's whole model.
+            tokens = preprocessor.tokenizer.vocabulary
     return {
         "format": FORMAT,
         "versions": _versions(),
