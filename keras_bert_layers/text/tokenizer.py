@@ -43,6 +43,10 @@ class Tokenizer:
         """Numbers the words of each text, whose tokens share their number."""
         raise NotImplementedError
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor, the vocabulary too."""
+        raise NotImplementedError
+
     @property
     def vocabulary_size(self) -> int:
         """The number of tokens; ids are below it."""
