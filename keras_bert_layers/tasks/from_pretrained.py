@@ -136,7 +136,7 @@ def _prompts(file: pathlib.Path) -> tuple[str | None, dict[str, str]]:
     settings = read_json_object(file) if os.path.lexists(file) else {}
     model_type, similarity = settings.get("model_type"), settings.get("similarity_fn_name")
     if model_type not in (None, "SentenceTransformer"):
-        raise unsupported(file, "model_type", model_type, "model_type='SentenceTransformer'")
+        raise unsupported(file, "model_type", model_type, "a model of the type SentenceTransformer")
     if similarity not in (None, *_SIMILARITIES):
         raise unsupported(file, "similarity_fn_name", similarity, f"a similarity among {', '.join(_SIMILARITIES)}")
     logger.info("The vectors of %s are compared by: %s.", file.parent, similarity or _SIMILARITIES[0])

@@ -72,7 +72,7 @@ def pooling(features: Features, folder: pathlib.Path, name: str | None) -> None:
     mask = features.mask
     if settings.get("include_prompt", True) is False and features.mask_without_prompt is not None:
         if "cls" in modes:
-            raise unsupported(file, "include_prompt", False, "include_prompt=true where it pools [CLS]")
+            raise unsupported(file, "include_prompt", False, "the prompt among what is pooled where one pooling is cls")
         mask = features.mask_without_prompt
     states = features.tensors["token_embeddings"]
     pooled = [SequencePooling(ours[mode], name=name if len(modes) == 1 else None)(states, mask=mask) for mode in modes]
@@ -127,7 +127,7 @@ def weighted_layers(config: BertConfig, folder: pathlib.Path) -> tuple[range, La
             file, "num_hidden_layers", count, f"the encoder's num_hidden_layers={config.num_hidden_layers}"
         )
     if not isinstance(start, int) or not 0 <= start <= count:
-        raise unsupported(file, "layer_start", start, f"a layer from 0 to {count} as `layer_start`")
+        raise unsupported(file, "layer_start", start, f"the number of a layer from 0 to {count}")
     (weights,) = read_weights(folder, {"layer_weights": (count + 1 - start,)})
     if not np.all(weights > 0):
         raise unsupported(file, "layer_weights", weights.tolist(), "positive weights of the layers")

@@ -8,6 +8,7 @@ from . import (  # noqa: F401
     test_formats,
     test_sentence_pieces,
     test_serving,
+    test_tasks,
     test_text,
 )
 from .advice import ROWS

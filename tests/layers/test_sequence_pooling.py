@@ -323,7 +323,7 @@ class TestErrors:
         [
             (
                 {"mode": "sum"},
-                r"`mode` to be one of cls, mean, max, mean_sqrt_length, weighted_mean, last_token, attention\. Received: mode='sum'",
+                r"one of cls, mean, max, mean_sqrt_length, weighted_mean, last_token, attention\. Received: mode='sum'",
             ),
             ({"mode": None}, r"`mode` to be one of.*Received: mode=None"),
             (
