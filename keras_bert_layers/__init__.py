@@ -7,6 +7,7 @@ keras_compatibility.check_keras()
 from keras_bert_layers import analysis as analysis  # noqa: E402
 from keras_bert_layers import serving as serving  # noqa: E402
 from keras_bert_layers.checkpoints.bert_config import BertConfig  # noqa: E402
+from keras_bert_layers.checkpoints.save_pretrained import save_pretrained  # noqa: E402
 from keras_bert_layers.encoders.bert_encoder import BertEncoder  # noqa: E402
 from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder  # noqa: E402
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder  # noqa: E402
@@ -38,4 +39,5 @@ __all__ = [
     "align_labels",
     "bucket_by_length",
     "export_saved_model",
+    "save_pretrained",
 ]
