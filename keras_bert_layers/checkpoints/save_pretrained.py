@@ -156,8 +156,8 @@ def _kept_config(encoder: Any) -> BertConfig:
     if list(map(kept.block_of, layers)) != list(map(config.block_of, layers)):
         raise ValueError(
             "Expected groups of as many layers each, as Hugging Face's configuration says them. Received: "
-            f"num_hidden_layers={count} of {config.num_hidden_layers}, in {config.num_hidden_groups} groups. Keep all "
-            "layers, or those of whole groups."
+            f"num_hidden_layers={count} of {config.num_hidden_layers}, in {config.num_hidden_groups} groups. Make "
+            "the encoder with all layers, or with those of whole groups."
         )
     return kept
 
@@ -174,7 +174,11 @@ def _huggingface_config(config: BertConfig) -> dict[str, Any]:
     options = {field for field in values if field in OPTIONS and field not in architecture.options}
     written = {
         "architectures": [architecture.model_types[config.model_type]],
-        **{keys.get(field, field): value for field, value in values.items() if field not in options},
+        **{
+            keys.get(field, field): value
+            for field, value in values.items()
+            if field not in options and value is not None
+        },
         "torch_dtype": "float32",
     }
     read = BertConfig.from_dict(written).to_dict()

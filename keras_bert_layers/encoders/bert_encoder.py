@@ -290,8 +290,8 @@ class BertEncoder(LayerwiseEncoder):
         if modes:
             raise ValueError(
                 f"Expected an encoder whose weights are floating-point numbers. Received: {self.name!r}, quantised to "
-                f"{', '.join(sorted(modes))}. Call this before `quantize`; an export is quantised by "
-                'export_saved_model(..., quantize="int8"), which leaves the model as it is.'
+                f"{', '.join(sorted(modes))}. Write it before it is quantised; an export is "
+                'quantised by export_saved_model(..., quantize="int8"), which leaves the model as it is.'
             )
         weights = {
             name: keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))

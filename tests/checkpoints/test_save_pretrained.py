@@ -3,18 +3,18 @@
 import inspect
 import json
 import pathlib
+import re
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_bert_layers as kbl
 from keras_bert_layers.text.sentence_piece_model import CONTROL, UNKNOWN, UNUSED, SentencePieceModel
 
 from ..encoders.test_architectures import CASES
-from ..encoders.tiny_encoders import HUGGINGFACE_NAMES, SIZES, make_ids, quantize, randomize, renamed
+from ..encoders.tiny_encoders import HUGGINGFACE_NAMES, SIZES, make_ids, randomize, renamed
 from ..text.test_sentence_piece_tokenizer import TEXTS, small_model
 
 transformers = pytest.importorskip("transformers", reason="the reference is transformers")
@@ -199,6 +199,10 @@ def test_sentence_pieces(file, class_name, options, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.model")) == ([file] if file else [])
     # Special tokens written in a text are such, and what looks like SentencePiece's space is one, for transformers.
     texts = [text for text in TEXTS if "<s>" not in text and "▁" not in text]
+    if class_name == "AlbertTokenizer":
+        # Its converter's penalty for numbers with a comma is below that of unknown characters, and quotes that it has
+        # replaced are no beginning of a text.
+        texts = [text for text in texts if "9," not in text and not text.startswith("``")]
     pairs = kbl.BertPreprocessor(tokenizer, sequence_length=700)((texts, texts[::-1]))
     lengths = pairs["input_mask"].numpy().sum(axis=1)
     expected = [row[:length] for row, length in zip(pairs["input_word_ids"].numpy().tolist(), lengths, strict=True)]
@@ -211,3 +215,38 @@ def test_sentence_pieces(file, class_name, options, tmp_path):
         (tmp_path / "tokenizer.json").unlink()
         assert kbl.SentencePieceTokenizer.from_pretrained(tmp_path).get_config() == tokenizer.get_config()
         assert SentencePieceModel.from_file(tmp_path / file).kinds.count(UNKNOWN) == 1
+
+
+def test_only_its_own_directories_are_replaced(tmp_path):
+    first, second = make_encoder(), make_encoder("mpnet")
+    kbl.save_pretrained(first, tmp_path / "out", preprocessor=kbl.BertTokenizer(WORDS))
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        kbl.save_pretrained(second, tmp_path / "out")
+    kbl.save_pretrained(second, tmp_path / "out", overwrite=True)
+    assert_read_back(second, tmp_path / "out")
+    assert not (tmp_path / "out" / "vocab.txt").exists()
+    (tmp_path / "out" / "save_pretrained.json").unlink()
+    with pytest.raises(FileExistsError, match=r"has no save_pretrained\.json, and is kept"):
+        kbl.save_pretrained(first, tmp_path / "out", overwrite=True)
+    assert_read_back(second, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes", "options", "message"),
+    [
+        ("roberta", {"position_offset": 3}, {}, "position_offset=2. Received: position_offset=3"),
+        ("mpnet", {"relative_attention_num_buckets": None}, {}, "Received: relative_attention_num_buckets=None"),
+        ("albert", {"num_hidden_groups": None}, {}, "Received: num_hidden_groups=None"),
+        (
+            "albert",
+            {"num_hidden_layers": 6},
+            {"num_hidden_layers": 4},
+            "Received: num_hidden_layers=4 of 6, in 2 groups",
+        ),
+    ],
+)
+def test_what_the_format_cannot_say_is_refused(model_type, sizes, options, message, tmp_path):
+    encoder = make_encoder(model_type, sizes, **options)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        kbl.save_pretrained(encoder, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
