@@ -19,8 +19,8 @@ def check(directory: str, server: str, run: bool) -> None:
     """Check that TensorFlow Serving will take the export in DIRECTORY, the one named after its version.
 
     Prints what it found; ends with status 1 if any of it is an error, and with 2 if there is nothing to check. It runs
-    the export's golden example, unless an operation of the graph reaches beyond it; whom you do not trust you check
-    with --no-run.
+    the export's golden example, unless an operation of the graph reaches beyond it. Use --no-run for exports of people
+    whom you do not trust.
     """
     # Here, so that --help does not wait for TensorFlow.
     from keras_bert_layers.serving import check as check_export

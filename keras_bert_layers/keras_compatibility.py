@@ -89,6 +89,68 @@ def onednn_is_on() -> bool:
     return bool(_pywrap_util_port.IsMklEnabled())
 
 
+def functional_model(operation: Any) -> Any:
+    """The functional model that an operation is, of a Sequential the one inside.
+
+    Returns:
+        None for any other layer, and for a subclass with a `call` of its own, which may do more.
+    """
+    import keras
+    from keras.src.models.functional import Functional
+
+    if isinstance(operation, keras.Sequential) and type(operation).call is keras.Sequential.call:
+        # None until it is built.
+        return operation._functional
+    return operation if isinstance(operation, Functional) and type(operation).call is Functional.call else None
+
+
+def functional_nodes(model: Any) -> list[Any]:
+    """The calls that a functional model is made of, in an order in which they can run.
+
+    Returns:
+        Keras's nodes. Each has the `operation` that is called, `input_tensors` and `outputs`, and `arguments`, whose
+        `fill_in(values)` gives positional and keyword arguments; `values` maps the `id` of a KerasTensor to its value.
+    """
+    nodes = (functional_model(model) or model)._nodes_by_depth
+    return [node for depth in sorted(nodes, reverse=True) for node in nodes[depth] if not node.is_input]
+
+
+def operation_of(tensor: Any) -> Any:
+    """The layer or operation that a KerasTensor comes from."""
+    return tensor._keras_history.operation
+
+
+def layers_inside(model: Any) -> list[Any]:
+    """The layers of a model or layer, and those inside of them."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def is_autocast(weight: Any) -> bool:
+    """Whether a layer sees a Keras variable in its compute dtype and not in the variable's own."""
+    return weight._autocast
+
+
+def is_stateful(operation: str) -> bool | None:
+    """Whether an operation of TensorFlow's depends on, or changes, more than its inputs and outputs.
+
+    Args:
+        operation: its name.
+
+    Returns:
+        None for an operation that this TensorFlow does not have, and so cannot run.
+
+    Example:
+
+    >>> is_stateful("MatMul"), is_stateful("WriteFile"), is_stateful("NoSuchOperation")
+    (False, True, None)
+    """
+    # No public function tells it without a node in a graph.
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(operation)
+    return None if definition is None else definition.is_stateful
+
+
 def split_at_spaces(text: Any) -> tuple[Any, Any, Any]:
     """Splits texts at spaces alone, and at no other white space.
 

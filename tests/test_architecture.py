@@ -42,7 +42,7 @@ ARROWS = {
 OPTIONAL_PACKAGES = {
     "transformers": {"encoders/huggingface_encoder.py"},
     "tensorflow_hub": {"checkpoints/tfhub_saved_model.py"},
-    "tensorflow_serving": {"serving/warmup.py"},
+    "tensorflow_serving": set(),
     "tf_keras": set(),
     "torch": set(),
     "grpc": {"serving/grpc_transport.py"},

@@ -5,12 +5,19 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_bert_layers.keras_compatibility import (
     called_on_placeholders,
+    functional_model,
+    functional_nodes,
     implicit_mask,
     is_alias,
+    is_autocast,
+    is_stateful,
+    layers_inside,
+    operation_of,
     set_implicit_mask,
     split_at_spaces,
 )
@@ -50,6 +57,62 @@ def test_placeholders_are_told_from_a_users_call():
     layer(np.ones((1, 2)))
     layer(keras.Input((2,)))
     assert seen == [False, True]
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    numbers = keras.Input((2,), name="numbers")
+    hidden = keras.layers.Dense(3, name="hidden")(numbers)
+    return keras.Model(numbers, keras.layers.Add(name="sum")([hidden, 2.0 * hidden]), name="inner")
+
+
+def test_functional_nodes_run_in_their_order(model):
+    values = {id(model.inputs[0]): keras.ops.ones((1, 2))}
+    nodes = functional_nodes(model)
+    for node in nodes:
+        arguments, keyword_arguments = node.arguments.fill_in(values)
+        assert all(id(tensor) in values for tensor in node.input_tensors)
+        for tensor, value in zip(
+            node.outputs, keras.tree.flatten(node.operation(*arguments, **keyword_arguments)), strict=True
+        ):
+            values[id(tensor)] = value
+    assert [node.operation.name for node in nodes if "multiply" not in node.operation.name] == ["hidden", "sum"]
+    np.testing.assert_array_equal(values[id(model.outputs[0])], model(np.ones((1, 2))))
+
+
+def test_functional_models_are_told_from_their_subclasses(model):
+    class Doubling(keras.Model):
+        def call(self, inputs):
+            return 2 * super().call(inputs)
+
+    sequential = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    assert functional_model(model) is model
+    assert functional_model(sequential).inputs == sequential.inputs
+    assert len(functional_nodes(sequential)) == 1
+    for other in (Doubling(model.inputs, model.outputs), keras.Sequential([keras.layers.Dense(3)]), model.layers[1]):
+        assert functional_model(other) is None
+
+
+def test_the_operation_of_a_tensor(model):
+    assert operation_of(model.outputs[0]).name == "sum"
+
+
+def test_layers_inside_a_layer_inside(model):
+    outer = keras.Sequential([keras.Input((2,)), model])
+    assert {"inner", "hidden", "sum"} <= {layer.name for layer in layers_inside(outer)}
+    assert outer not in layers_inside(outer)
+
+
+def test_weights_without_autocast():
+    layer = keras.layers.Layer()
+    assert is_autocast(layer.add_weight(shape=()))
+    assert not is_autocast(layer.add_weight(shape=(), autocast=False))
+
+
+def test_operations_with_a_state():
+    assert is_stateful("WriteFile")
+    assert is_stateful("MatMul") is False
+    assert is_stateful("NoSuchOperation") is None
 
 
 def test_texts_are_split_at_spaces_alone():

@@ -210,4 +210,5 @@ def _words_of(word_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     exists = np.zeros(word_ids.shape, bool)
     rows, columns = np.nonzero((word_ids >= 0) & (word_ids < word_ids.shape[1]))
     exists[rows, word_ids[rows, columns]] = True
-    return np.nonzero(exists)
+    rows, numbers = np.nonzero(exists)
+    return rows, numbers

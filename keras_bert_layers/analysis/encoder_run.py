@@ -95,7 +95,7 @@ class EncoderRun:
         return [tf.cast(state, "float32") for state in states], scores
 
     def _pool(self, state: tf.Tensor, mask: tf.Tensor, ids: dict[str, tf.Tensor]) -> tf.Tensor:
-        pooling = self.wanted.pooling
+        pooling: Any = self.wanted.pooling
         excluded = ids["special_tokens_mask"] if pooling.exclude_special_tokens else None
         return tf.cast(pooling(state, mask=mask, special_tokens_mask=excluded), "float32")
 

@@ -136,9 +136,8 @@ def _tokenizer(preprocessor: Any, layers: list[Any]) -> Any:
                 f"Received: preprocessor={preprocessor!r}."
             )
         return tokenizer
-    tokenizers = [
-        tokenizer for layer in layers if hasattr(tokenizer := getattr(layer, "tokenizer", None), "huggingface_files")
-    ]
+    tokenizers = [layer.tokenizer for layer in layers if hasattr(layer, "tokenizer")]
+    tokenizers = [tokenizer for tokenizer in tokenizers if hasattr(tokenizer, "huggingface_files")]
     if len({str(tokenizer.get_config()) for tokenizer in tokenizers}) > 1:
         raise ValueError(
             f"Expected a model with one tokenizer. Received: {len(tokenizers)} preprocessors with different ones. Say "

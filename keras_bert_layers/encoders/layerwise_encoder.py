@@ -144,11 +144,11 @@ class LayerwiseEncoder(EncoderContract):
         selected, combination = self.selected_layers, self.combination
         # All modes but the stack combine tokens without padding, while the layers run. A list and a stack are made
         # afterwards, of states `[batch, sequence, hidden]`.
-        while_running = combination is not None and combination.has_sequence_axis
+        while_running = [] if combination is None or not combination.has_sequence_axis else [(combination, selected)]
         collector = LayerCollector(
             self.num_layers,
             keep=[] if while_running else selected,
-            combine=[(combination, selected)] if while_running else [],
+            combine=while_running,
             keep_scores=selected if self.return_attention_scores else [],
             training=bool(training),
         )

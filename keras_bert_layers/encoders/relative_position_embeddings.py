@@ -29,7 +29,7 @@ class RelativePositionEmbeddings(keras.layers.Layer):
 
     def __init__(self, config: BertConfig, **kwargs: Any):
         super().__init__(**kwargs)
-        self.num_ranges = config.relative_attention_num_buckets
+        self.num_ranges: int = config.relative_attention_num_buckets or 0
         self.num_heads = config.num_attention_heads
         self.initializer_range = config.initializer_range
         distances = np.arange(_FARTHEST + 1)

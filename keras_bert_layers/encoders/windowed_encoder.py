@@ -175,7 +175,7 @@ class WindowedEncoder(EncoderContract):
 
     # Properties, for Keras would take attributes for sublayers of this layer, beside those of the encoder.
     @property
-    def combine(self) -> str | LayerCombination | None:  # type: ignore[override]
+    def combine(self) -> str | LayerCombination | None:
         """How the wrapped encoder combines its layers."""
         return self.encoder.combine
 

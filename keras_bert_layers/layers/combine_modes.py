@@ -86,7 +86,7 @@ class Concat(CombineMode):
     @staticmethod
     def output_shape(shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         *leading, hidden = shapes[0]
-        return (*leading, len(shapes) * hidden)
+        return (*leading, None if hidden is None else len(shapes) * hidden)
 
     def finish(self, terms: Any) -> Any:
         return ops.concatenate(terms, axis=-1)

@@ -1,90 +1,86 @@
 """The card of an export: what it was made of and what it must answer."""
 
-import hashlib
 import importlib.metadata
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
-from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from keras_bert_layers.encoders.encoder_contract import EncoderContract
+from keras_bert_layers.keras_compatibility import layers_inside
 from keras_bert_layers.layers.layer_combination import LayerCombination
+from keras_bert_layers.serving.card_schema import FORMAT, vocabulary_sha256
 from keras_bert_layers.serving.example_inputs import GOLDEN_ROWS, TEXTS, example_inputs, rows_of
+from keras_bert_layers.serving.export_options import ExportOptions
+from keras_bert_layers.serving.saved_graph import operations, read_saved_model
 from keras_bert_layers.serving.servable_signature import ServableSignature
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 from keras_bert_layers.text.text_preprocessor import TextPreprocessor
 
-CARD = "keras_bert_layers.json"
-# Of one output, in the golden example.
+# The golden example holds no more values of an output.
 MOST_VALUES = 256
-# Of the largest value of an output; processors differ in the order of sums.
+# As a part of an output's largest value; processors differ in the order of sums.
 TOLERANCES = {None: 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 
 
 def make_card(
-    model: keras.Model,
-    servables: dict[str, ServableSignature],
+    models: Sequence[keras.Model],
+    servables: Mapping[str, ServableSignature],
     directory: pathlib.Path,
-    target: str,
-    dtype: str | None,
-    quantize: str | None,
-    length_buckets: Sequence[int] | None,
-    batch_sizes: Sequence[int],
+    options: ExportOptions,
     loss: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The card's content, for JSON.
 
     Args:
-        model: what is exported, from texts where there is a preprocessor.
-        servables: its signatures.
+        models: what is exported, from texts where there is a preprocessor.
+        servables: name -> signature.
         directory: the SavedModel, written.
-        target, dtype, quantize, length_buckets, batch_sizes: as given to the export.
+        options: of the export.
         loss: of `loss_against`.
     """
-    layers = list(model._flatten_layers(include_self=False))
+    layers = list({id(layer): layer for model in models for layer in layers_inside(model)}.values())
     preprocessor = next((layer for layer in layers if isinstance(layer, TextPreprocessor)), None)
-    settings = preprocessor.get_config() if isinstance(preprocessor, BertPreprocessor) else {}
-    tokens = settings.pop("vocabulary", None)
-    if isinstance(tokens, dict):
-        # SentencePiece's whole model.
-        tokens = preprocessor.tokenizer.vocabulary
+    settings: dict[str, Any] = {}
+    tokens = None
+    if isinstance(preprocessor, BertPreprocessor):
+        settings = preprocessor.get_config()
+        tokens = settings.pop("vocabulary")
+        if isinstance(tokens, dict):
+            # SentencePiece's whole model.
+            tokens = preprocessor.tokenizer.vocabulary
     return {
-        "format": 1,
+        "format": FORMAT,
         "versions": _versions(),
-        "target": target,
-        "dtype": dtype or "float32",
-        "quantize": quantize,
+        "target": options.target,
+        "dtype": options.dtype or "float32",
+        "quantize": options.quantize,
         "loss_against_float32": loss,
         "encoders": [_encoder(layer) for layer in layers if isinstance(layer, EncoderContract)],
-        "vocabulary": tokens
-        and {"size": len(tokens), "sha256": hashlib.sha256("\n".join(tokens).encode()).hexdigest()},
+        "vocabulary": tokens and {"size": len(tokens), "sha256": vocabulary_sha256(tokens)},
         "tokenizer": {key: value for key, value in settings.items() if key not in ("name", "dtype", "trainable")}
         or None,
         "sequence_length": getattr(preprocessor, "sequence_length", None),
-        "length_buckets": None if length_buckets is None else list(length_buckets),
-        "allowed_batch_sizes": list(batch_sizes),
+        "length_buckets": options.length_buckets and list(options.length_buckets),
+        "allowed_batch_sizes": list(options.batch_sizes),
         "signatures": {
-            name: {
-                "inputs": _specs(servable.signature.inputs),
-                "outputs": _specs(servable.function.structured_outputs),
-            }
+            name: {"inputs": _specs(servable.inputs), "outputs": _specs(servable.function.structured_outputs)}
             for name, servable in servables.items()
         },
         "golden": {
-            name: _golden(servable, min(GOLDEN_ROWS, batch_sizes[-1]), TOLERANCES[dtype])
+            name: _golden(servable, min(GOLDEN_ROWS, options.batch_sizes[-1]), TOLERANCES[options.dtype])
             for name, servable in servables.items()
         },
-        "ops": _operations(directory),
+        "ops": sorted(operations(read_saved_model(directory).meta_graphs[0].graph_def)),
     }
 
 
 def loss_against(
-    exact: dict[str, ServableSignature], servables: dict[str, ServableSignature]
+    exact: Mapping[str, ServableSignature], servables: Mapping[str, ServableSignature]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """How far each float output is from that of the float32 export, on the example texts.
 
@@ -94,7 +90,7 @@ def loss_against(
     """
     loss: dict[str, dict[str, dict[str, float]]] = {}
     for name, servable in servables.items():
-        inputs = _tensors(servable, example_inputs(servable.signature.inputs, len(TEXTS)))
+        inputs = _tensors(servable, example_inputs(servable.inputs, len(TEXTS)))
         # In single rows, which the allowed sizes of a GPU export hold, where the batch is open.
         batches = [inputs] if _has_fixed_batch(servable) else _single_rows(inputs)
         expected = [exact[name].function(**batch) for batch in batches]
@@ -109,7 +105,7 @@ def loss_against(
 
 
 def _has_fixed_batch(servable: ServableSignature) -> bool:
-    return rows_of(servable.signature.inputs, 0) > 0
+    return rows_of(servable.inputs, 0) > 0
 
 
 def _single_rows(inputs: dict[str, tf.Tensor]) -> list[dict[str, tf.Tensor]]:
@@ -161,7 +157,7 @@ def _specs(specs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _golden(servable: ServableSignature, rows: int, tolerance: float) -> dict[str, Any]:
-    inputs = example_inputs(servable.signature.inputs, rows)
+    inputs = example_inputs(servable.inputs, rows)
     outputs = servable.function(**_tensors(servable, inputs))
     return {
         "inputs": {name: value.tolist() for name, value in inputs.items()},
@@ -183,14 +179,4 @@ def _golden_output(value: np.ndarray, tolerance: float) -> dict[str, Any]:
 
 
 def _tensors(servable: ServableSignature, inputs: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    return {name: tf.constant(value, servable.signature.inputs[name].dtype) for name, value in inputs.items()}
-
-
-def _operations(directory: pathlib.Path) -> list[str]:
-    saved_model = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
-    graph_defs = [meta_graph.graph_def for meta_graph in saved_model.meta_graphs]
-    names = {node.op for graph_def in graph_defs for node in graph_def.node}
-    names |= {
-        node.op for graph_def in graph_defs for function in graph_def.library.function for node in function.node_def
-    }
-    return sorted(names)
+    return {name: tf.constant(value, servable.inputs[name].dtype) for name, value in inputs.items()}

@@ -1,16 +1,17 @@
 """What a card may hold, in one table, so that whoever reads one can trust it."""
 
+import hashlib
 import json
 import math
 import pathlib
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 FORMAT = 1
-# A real one has a hundredth.
+# Real cards have a hundredth of it.
 MAX_BYTES = 16 * 1024 * 1024
 _MAX_RANK = 8
 
@@ -101,6 +102,11 @@ _CARD: dict[Any, Any] = {
 _OUTPUT = _Is("as many values as its shape and stride say, all numbers or all texts", _is_output)
 
 
+def vocabulary_sha256(tokens: Iterable[str]) -> str:
+    """The digest by which a card knows a vocabulary: of its tokens, joined by newlines."""
+    return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
+
+
 def read_card(path: pathlib.Path) -> dict[str, Any]:
     """Reads a card of the format that this version writes.
 
@@ -126,9 +132,9 @@ def _checked(content: bytes) -> dict[str, Any]:
     try:
         card = json.loads(content)
     except ValueError as error:
-        raise ValueError("The card is no JSON, so that nobody can tell what this export is.") from error
+        raise ValueError("The card is not JSON, so that nobody can tell what this export is.") from error
     if not isinstance(card, dict):
-        raise ValueError(f"The card is no JSON object but {type(card).__name__}.")
+        raise ValueError(f"The card is not a JSON object but a {type(card).__name__}.")
     if type(card.get("format")) is not int or card["format"] != FORMAT:
         raise ValueError(
             f"Its format is {reprlib.repr(card.get('format'))}, and this version of keras_bert_layers reads {FORMAT}: "

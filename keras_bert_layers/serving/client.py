@@ -15,6 +15,7 @@ import numpy as np
 from keras_bert_layers.serving.grpc_transport import GrpcTransport
 from keras_bert_layers.serving.rest_transport import RestTransport
 from keras_bert_layers.serving.served_signature import ServedSignature
+from keras_bert_layers.serving.server_limits import MAX_MESSAGE_BYTES
 from keras_bert_layers.serving.serving_error import (
     InvalidRequestError,
     InvalidResponseError,
@@ -31,7 +32,7 @@ LONGEST_TIMEOUT_SECONDS = 1e6
 
 
 class Client:
-    """Asks a TensorFlow Serving for what an export makes of texts.
+    """Sends texts to TensorFlow Serving and returns what the exported model makes of them.
 
     Long lists are sent in batches. A server that is not there, full or restarting (gRPC's UNAVAILABLE and
     RESOURCE_EXHAUSTED, HTTP's 429, 502 and 503) is asked again, after a random time of up to 0.1, 0.2, 0.4 ... 5
@@ -81,7 +82,7 @@ class Client:
         batch_size: int = 32,
         timeout: float = 30.0,
         retries: int = 5,
-        max_response_bytes: int = 4 * 1024 * 1024,
+        max_response_bytes: int = MAX_MESSAGE_BYTES,
         root_certificates: str | os.PathLike[str] | None = None,
     ):
         scheme, address = _read_url(url)

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_layers.token_inputs import MASK_NAMES, PADDING
+from keras_bert_layers.serving.served_model import token_key
+from keras_bert_layers.token_inputs import MASK_NAMES
 
-# Never a user's. Lengths, scripts and what tokenizers stumble over are mixed.
+# None is a user's text. They mix lengths, scripts and what tokenizers are known to get wrong.
 TEXTS = [
     "A bright day in May.",
     "Der Zug nach Köln fährt um 8:15 Uhr ab Gleis 3.",
@@ -80,17 +81,14 @@ def _strings(spec: tf.TensorSpec, rows: int, texts: list[str]) -> np.ndarray:
 def _numbers(name: str, spec: tf.TensorSpec, rows: int, tokens: int) -> np.ndarray:
     shape = [rows, *(tokens if size is None else size for size in spec.shape[1:])] if spec.shape.rank else []
     value = np.zeros(shape, spec.dtype.as_numpy_dtype)
-    if _base(name) in PADDING and len(shape) > 1:
+    key = token_key(name)
+    if key and len(shape) > 1:
         real = min(tokens, shape[1])
-        if _base(name) in MASK_NAMES:
+        if key in MASK_NAMES:
             value[:, :real] = 1
-        elif _base(name) in ("input_word_ids", "input_ids"):
+        elif key in ("input_word_ids", "input_ids"):
             value[:, :real] = 1 + np.arange(real) % 3
-        elif _base(name) == "word_ids":
+        elif key == "word_ids":
             value[:] = -1
             value[:, 1 : real - 1] = np.arange(max(0, real - 2))
     return value
-
-
-def _base(name: str) -> str:
-    return name.rstrip("0123456789").rstrip("_") if name not in PADDING else name

@@ -1,4 +1,4 @@
-"""Runs signatures in a Python of their own, which has TensorFlow and tf.text and nothing of this package."""
+"""Runs signatures in a Python of their own, with TensorFlow and tf.text, and without this package."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def fresh_run(
     Args:
         directory: the SavedModel.
         runs: for each run the signature and its inputs.
-        work: a directory for what the processes tell each other.
+        work: a directory for the files through which the processes talk.
 
     Returns:
         For each run its outputs, or the name of the exception that it ended with.

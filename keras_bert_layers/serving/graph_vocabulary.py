@@ -39,7 +39,7 @@ def graph_vocabulary(constants: Iterable[bytes]) -> list[str] | None:
             try:
                 return _tokens(trie)
             except (IndexError, ValueError):
-                # A broken one.
+                # A damaged model.
                 return None
     return None
 

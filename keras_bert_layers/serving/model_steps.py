@@ -1,11 +1,13 @@
 """A functional model as the list of its steps, so that an export can begin and end in the middle of it."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 from keras import KerasTensor
+
+from keras_bert_layers.keras_compatibility import functional_model, functional_nodes
 
 
 class Step(NamedTuple):
@@ -17,26 +19,45 @@ class Step(NamedTuple):
     outputs: list[KerasTensor]
 
 
+def check_functional(name: str, model: Any) -> None:
+    """Checks that a model has inputs and outputs of its own.
+
+    Raises:
+        ValueError: if not, with the name of the argument.
+    """
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise ValueError(
+            f"Expected `{name}` to be a functional model, keras.Model(inputs, outputs). "
+            f"Received: {name} of class {type(model).__name__}, without inputs and outputs of its own. "
+            "Call it on keras.Input(...) tensors and make a functional model of the result."
+        )
+
+
 def model_steps(model: keras.Model) -> list[Step]:
     """The steps of a functional model in their order; a model inside, called once, is taken apart too."""
-    model = _functional(model)
-    nodes = [
-        node
-        for depth in sorted(model._nodes_by_depth, reverse=True)
-        for node in model._nodes_by_depth[depth]
-        if not node.is_input
-    ]
+    nodes = functional_nodes(model)
     steps = []
     for node in nodes:
-        inner = _functional(node.operation)
+        inner = functional_model(node.operation)
         calls = sum(other.operation is node.operation for other in nodes)
-        if calls == 1 and _can_be_taken_apart(inner, node):
+        if inner is not None and calls == 1 and _can_be_taken_apart(inner, node):
             steps += _hand_over(node.input_tensors, inner.inputs)
             steps += model_steps(inner)
             steps += _hand_over(inner.outputs, node.outputs)
         else:
             steps.append(Step(node.operation, node.arguments, node.input_tensors, node.outputs))
     return steps
+
+
+def steps_to(steps: Sequence[Step], tensors: Iterable[KerasTensor], known: Container[int] = ()) -> list[Step]:
+    """The steps that tensors need; `known` holds the `id` of each tensor that need not be made."""
+    wanted = {id(tensor) for tensor in tensors}
+    needed = []
+    for step in reversed(steps):
+        if any(id(output) in wanted and id(output) not in known for output in step.outputs):
+            needed.append(step)
+            wanted.update(map(id, step.inputs))
+    return needed[::-1]
 
 
 def run_steps(steps: Iterable[Step], values: dict[int, Any]) -> None:
@@ -50,10 +71,15 @@ def run_steps(steps: Iterable[Step], values: dict[int, Any]) -> None:
                 for x, y in zip(step.inputs, step.outputs, strict=True)
             ]
         else:
-            arguments, keyword_arguments = step.arguments.fill_in(values)
-            outputs = keras.tree.flatten(step.operation(*arguments, **keyword_arguments))
+            outputs = keras.tree.flatten(call_step(step, values))
         for tensor, value in zip(step.outputs, outputs, strict=True):
             values.setdefault(id(tensor), value)
+
+
+def call_step(step: Step, values: dict[int, Any]) -> Any:
+    """What the operation of a step returns, in its own structure."""
+    arguments, keyword_arguments = step.arguments.fill_in(values)
+    return step.operation(*arguments, **keyword_arguments)
 
 
 def _hand_over(tensors: Iterable[KerasTensor], others: Iterable[KerasTensor]) -> list[Step]:
@@ -61,18 +87,10 @@ def _hand_over(tensors: Iterable[KerasTensor], others: Iterable[KerasTensor]) ->
     return [Step(None, None, [x], [y]) for x, y in zip(tensors, others, strict=True)]
 
 
-def _functional(operation: Any) -> Any:
-    return operation._functional if isinstance(operation, keras.Sequential) and operation.built else operation
-
-
 def _can_be_taken_apart(inner: Any, node: Any) -> bool:
-    if not isinstance(inner, keras.Model) or not getattr(inner, "_nodes_by_depth", None):
-        return False
     arguments = node.arguments
     return (
-        # A subclass may do more in its call.
-        type(inner).call is type(keras.Model(inner.inputs, inner.outputs)).call
-        and len(arguments.args) == 1
+        len(arguments.args) == 1
         and not any(isinstance(value, KerasTensor) for value in keras.tree.flatten(arguments.kwargs))
         and [x.name for x in keras.tree.flatten(inner.input)] == [x.name for x in inner.inputs]
         and _same_structure(arguments.args[0], inner.input)

@@ -1,4 +1,4 @@
-"""Whether the parts of a model belong together, as far as their sizes tell."""
+"""Whether a preprocessor and an encoder belong together, as far as their sizes tell."""
 
 import re
 
@@ -6,7 +6,7 @@ from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder
 from keras_bert_layers.encoders.windowed_encoder import WindowedEncoder
 from keras_bert_layers.serving.model_steps import Step
-from keras_bert_layers.serving.signatures import ServedModel
+from keras_bert_layers.serving.served_model import ServedModel
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 
 # What all implementations call their tables.
@@ -43,7 +43,7 @@ def _compare(source: Step, encoder: EncoderContract) -> None:
     if isinstance(preprocessor, BertPreprocessor):
         pairs.append(("tokens of the vocabulary", preprocessor.tokenizer.vocabulary_size, "word embeddings", _WORDS))
     if not isinstance(getattr(encoder, "encoder", encoder), HuggingFaceEncoder):
-        # That one leaves them out where there is one row.
+        # HuggingFaceEncoder leaves the type ids out where their table has one row.
         pairs.append(("segments", len(source.inputs), "segment embeddings", _SEGMENTS))
     if not isinstance(encoder, WindowedEncoder):
         pairs.append(("tokens in a row", preprocessor.sequence_length, "position embeddings", _POSITIONS))

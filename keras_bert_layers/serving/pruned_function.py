@@ -1,10 +1,17 @@
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-# Of what has effects beside its outputs, only checks are kept: `tf.debugging` makes them as If operations.
+from keras_bert_layers.serving.saved_graph import node_name
+from keras_bert_layers.serving.stored_weights import StoredWeights
+
+# The only operations with side effects that are kept: checks, which `tf.debugging` makes as If operations.
 _CHECKS = ("Assert", "If")
+
+
+Tensors = dict[str, tf.Tensor]
 
 
 class PrunedFunction:
@@ -17,8 +24,8 @@ class PrunedFunction:
     Args:
         function: what to trace: tensors by keyword -> a dict of tensors.
         specs: for each keyword its `tf.TensorSpec`.
+        weights: what the function is to compute with, in place of its layers' own weights.
         jit_compile: whether XLA will compile the call, which has layers keep their padding.
-        rewrite: changes the traced operations in place, of `StoredWeights`.
 
     Attributes:
         inputs: the keywords that the outputs depend on.
@@ -29,24 +36,28 @@ class PrunedFunction:
 
     def __init__(
         self,
-        function: Callable[..., dict[str, tf.Tensor]],
+        function: Callable[..., Tensors],
         specs: Mapping[str, tf.TensorSpec],
+        weights: StoredWeights | None = None,
         jit_compile: bool = False,
-        rewrite: Callable[[Any], None] | None = None,
     ):
-        traced = tf.function(function, jit_compile=jit_compile or None, autograph=False)
+        def run(**inputs: tf.Tensor) -> Tensors:
+            with weights.substituted() if weights else contextlib.nullcontext():
+                return function(**inputs)
+
+        traced = tf.function(run, jit_compile=jit_compile or None, autograph=False)
         concrete = traced.get_concrete_function(**specs)
         # TensorFlow forgets the functions inside (branches and loops) when what was traced is gone.
         self._traced = concrete
         graph = concrete.graph
         self._graph_def = graph.as_graph_def()
-        if rewrite is not None:
-            rewrite(self._graph_def)
+        if weights:
+            weights.gather_before_cast(self._graph_def)
         checks = [f"^{operation.name}" for operation in graph.control_outputs if operation.type in _CHECKS]
         results = {name: tensor.name for name, tensor in concrete.structured_outputs.items()}
         returned = {tensor.op.name for tensor in concrete.structured_outputs.values()}
         for node in self._graph_def.node:
-            # Nobody trains an export, and a gradient of one's own may need tensors that are left out here.
+            # Nobody trains an export, and a custom gradient may need tensors that are left out here.
             node.attr.pop("_gradient_op_type", None)
             if node.name in returned:
                 # TensorFlow ties what a function returns to everything with effects, reads of variables among them.
@@ -72,7 +83,7 @@ class PrunedFunction:
         handles -= {id(variable.handle) for variable in self.variables}
         self.resources = [outer for outer, _ in self._captures if id(outer) in handles and outer.dtype == tf.resource]
 
-    def __call__(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def __call__(self, **inputs: tf.Tensor) -> Tensors:
         graph = tf.compat.v1.get_default_graph()
         input_map = {name: inputs[keyword] for keyword, name in self._placeholders.items()}
         input_map |= {name: graph.capture(outer) for outer, name in self._captures}
@@ -90,7 +101,7 @@ def _reachable(graph_def: Any, results: list[str]) -> set[str]:
     found: set[str] = set()
     unseen = list(results)
     while unseen:
-        name = unseen.pop().removeprefix("^").split(":")[0]
+        name = node_name(unseen.pop())
         if name not in found:
             found.add(name)
             unseen += inputs[name]

@@ -63,8 +63,7 @@ class RestTransport:
             import httpx
         except ImportError as error:
             raise ImportError(
-                "A client over HTTP needs the package httpx. "
-                'Install it with `pip install "keras-bert-layers[serving]"`.'
+                "A client over HTTP needs the package httpx. Install it with: pip install 'keras-bert-layers[serving]'."
             ) from error
         self._httpx = httpx
         self.signature, self.outputs, self.where = signature, outputs, where

@@ -30,7 +30,7 @@ class InvalidRequestError(ServingError):
 
 
 class InvalidResponseError(ServingError):
-    """The answer does not fit what was asked or what the signature gives, and none of it is believed."""
+    """The answer does not fit what was asked or what the signature gives, and all of it is discarded."""
 
 
 class ModelNotFoundError(ServingError):
@@ -80,7 +80,7 @@ def serving_error(code: str, where: str, kind: type[ServingError] | None = None)
 
 
 def invalid_response(where: str, received: str) -> ServingError:
-    """The error for an answer that is none.
+    """The error for an answer that cannot be the right one.
 
     Args:
         where: URL and model.

@@ -26,11 +26,12 @@ _MESSAGES: dict[str, dict[str, Any]] = {
 }
 
 
-def serving_api(module: str) -> Any:
+def serving_api(module: str, or_else: str = "") -> Any:
     """A module of tensorflow-serving-api.
 
     Args:
         module: its name, as `"apis.predict_pb2"`.
+        or_else: what else can be done where the package is missing, for the message.
 
     Raises:
         ImportError: if the package is not there, with the command that installs it.
@@ -39,8 +40,8 @@ def serving_api(module: str) -> Any:
         return importlib.import_module(f"tensorflow_serving.{module}")
     except ImportError as error:
         raise ImportError(
-            "TensorFlow Serving's protocol needs the packages tensorflow-serving-api and grpcio. "
-            'Install them with `pip install "keras-bert-layers[serving]"`.'
+            "TensorFlow Serving's protocol needs the packages tensorflow-serving-api and grpcio, which do not import "
+            f"here ({error}). Install them with: pip install 'keras-bert-layers[serving]'{or_else}."
         ) from error
 
 

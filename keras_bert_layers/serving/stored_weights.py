@@ -1,5 +1,5 @@
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -8,8 +8,9 @@ import tensorflow as tf
 from keras_bert_layers.encoders.encoder_contract import EncoderContract
 from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder
+from keras_bert_layers.keras_compatibility import is_autocast, layers_inside
+from keras_bert_layers.serving.export_options import ExportOptions
 
-DTYPES = ("bfloat16", "float16")
 # Smaller tensors are not worth a scale: they stay float32.
 SMALLEST_QUANTIZED = 1024
 _STORED_TYPES = {dtype.as_datatype_enum for dtype in (tf.int8, tf.bfloat16, tf.float16)}
@@ -24,55 +25,49 @@ class StoredWeights:
     \(s_j = \max_i |W_{ij}| / 127\) for each column, and is \(Q s\) again before it is used; of an embedding only the
     rows that are looked up. Vectors stay float32. Activations are not quantised.
 
+    `PrunedFunction` has a signature compute with them in two steps. In the context `substituted` the function is traced
+    with each weight as stored and cast to what it is. Of an embedding that would turn the whole table into floats to
+    look up a few rows: `gather_before_cast` changes the traced operations such that rows are looked up first.
+
     Args:
-        model: the model, which is left as it is.
-        dtype: None, `"bfloat16"` or `"float16"`.
-        quantize: None or `"int8"`.
-        target: `"cpu"` or `"gpu"`.
+        models: the models whose weights they are, which are left as they are.
+        options: `dtype`, `quantize` and `target` of the export.
 
     Raises:
-        ValueError: for other values, both at once, wrapped encoders, and models that are quantised already.
+        ValueError: for wrapped encoders, and models that are quantised already, unless the weights stay as they are.
     """
 
-    def __init__(self, model: keras.Model, dtype: str | None = None, quantize: str | None = None, target: str = "cpu"):
-        if dtype not in (None, *DTYPES):
-            raise ValueError(f"Expected `dtype` to be None, {' or '.join(DTYPES)}. Received: dtype={dtype!r}.")
-        if quantize not in (None, "int8"):
-            raise ValueError(f"Expected `quantize` to be None or int8. Received: quantize={quantize!r}.")
-        if dtype and quantize:
-            raise ValueError(
-                "Expected one of `dtype` and `quantize`. "
-                f"Received: dtype={dtype!r}, quantize={quantize!r}. int8 weights compute in float32."
-            )
-        self.dtype, self.quantize = dtype, quantize
+    def __init__(self, models: Sequence[keras.Model], options: ExportOptions):
+        self.dtype, self.quantize = options.dtype, options.quantize
         self._half_layers: list[keras.layers.Layer] = []
         # `id` of a Keras variable -> what is stored: one variable, or rounded numbers and their scale.
         self._stored: dict[int, tuple[tf.Variable, ...]] = {}
         self._weights: list[Any] = []
-        if dtype is None and quantize is None:
+        if options.is_exact:
             return
-        layers = list(model._flatten_layers(include_self=False))
+        layers = list({id(layer): layer for model in models for layer in layers_inside(model)}.values())
+        received = f"dtype={options.dtype!r}, quantize={options.quantize!r}"
         wrapped = [layer for layer in layers if isinstance(layer, (HuggingFaceEncoder, TFHubEncoder))]
         if wrapped:
             raise ValueError(
                 "A wrapped encoder computes with the variables of the object that it wraps, in their dtype. "
-                f"Received: dtype={dtype!r}, quantize={quantize!r} with a {type(wrapped[0]).__name__}. Load the same "
-                "checkpoint with BertEncoder.from_pretrained(...)."
+                f"Received: {received} with a {type(wrapped[0]).__name__}. Load the same checkpoint with "
+                "BertEncoder.from_pretrained(...)."
             )
         if any(getattr(layer.dtype_policy, "quantization_mode", None) for layer in layers):
             raise ValueError(
-                "Expected a model that is not quantised yet. "
-                f"Received: dtype={dtype!r}, quantize={quantize!r} with a model after model.quantize(...). "
-                "Export it without them, or export the model as it was before."
+                f"Expected a model that is not quantised yet. Received: {received} with a model after "
+                "model.quantize(...). Export it without them, or export the model as it was before."
             )
-        in_half = dtype == "bfloat16" or (dtype == "float16" and target == "gpu")
+        in_half = self.dtype == "bfloat16" or (self.dtype == "float16" and options.target == "gpu")
         encoders = [layer for layer in layers if isinstance(layer, EncoderContract)]
-        inner = {id(layer): layer for encoder in encoders for layer in encoder._flatten_layers()}
+        inner = {id(layer): layer for encoder in encoders for layer in (encoder, *layers_inside(encoder))}
         self._half_layers = list(inner.values()) if in_half else []
         pretrained = [weight for encoder in encoders for part in encoder.pretrained_layers for weight in part.weights]
         # Without autocast a layer computes in the dtype that its weight declares.
-        self._computed_in_half = {id(weight) for weight in pretrained if in_half and weight._autocast}
-        self._weights = [weight for weight in model.weights if "float" in weight.dtype]
+        self._computed_in_half = {id(weight) for weight in pretrained if in_half and is_autocast(weight)}
+        weights = {id(weight): weight for model in models for weight in model.weights}
+        self._weights = [weight for weight in weights.values() if "float" in weight.dtype]
         for weight in self._weights:
             self._stored[id(weight)] = self._store(weight)
 

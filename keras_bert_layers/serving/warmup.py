@@ -1,36 +1,43 @@
 """What lies beside the graph for TensorFlow Serving: warm-up requests and batching parameters."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from keras_bert_layers.serving.example_inputs import inputs_of_length, rows_of
-
-# A server takes no more, and one that fails makes the load fail.
-MAX_RECORDS = 1000
+from keras_bert_layers.serving.server_limits import MAX_WARMUP_RECORDS
+from keras_bert_layers.serving.serving_messages import serving_api
 
 
 def prediction_log_class() -> Any:
-    """TensorFlow Serving's own message.
+    """TensorFlow Serving's message for one warm-up request.
 
     Raises:
         ImportError: without tensorflow-serving-api.
     """
-    try:
-        from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
-    except ImportError as error:
-        raise ImportError(
-            "Warm-up requests are written in TensorFlow Serving's own format, whose package does not import here "
-            f"({error}). Install it with: pip install 'keras-bert-layers[serving]', or export with warmup=False."
-        ) from error
-    return PredictionLog
+    return serving_api("apis.prediction_log_pb2", or_else=", or export with warmup=False").PredictionLog
+
+
+def check_warmup_size(signatures: int, lengths: int, batch_sizes: int) -> None:
+    """Checks that a server takes as many requests as `write_warmup` will write.
+
+    Raises:
+        ValueError: for more.
+    """
+    requests = signatures * lengths * batch_sizes
+    if requests > MAX_WARMUP_RECORDS:
+        raise ValueError(
+            f"TensorFlow Serving takes at most {MAX_WARMUP_RECORDS} warm-up requests. "
+            f"Received: {signatures} signatures, {lengths} lengths and {batch_sizes} batch sizes, which "
+            f"make {requests}. Give fewer `length_buckets` or `batch_sizes`."
+        )
 
 
 def write_warmup(
     path: pathlib.Path,
-    signatures: dict[str, dict[str, tf.TensorSpec]],
+    signatures: Mapping[str, dict[str, tf.TensorSpec]],
     lengths: Sequence[int],
     batch_sizes: Sequence[int],
 ) -> None:
@@ -43,21 +50,15 @@ def write_warmup(
         batch_sizes: in rows.
 
     Raises:
-        ValueError: for more requests than a server takes.
+        ImportError: without tensorflow-serving-api.
     """
-    requests = len(signatures) * len(lengths) * len(batch_sizes)
-    if requests > MAX_RECORDS:
-        raise ValueError(
-            f"TensorFlow Serving takes at most {MAX_RECORDS} warm-up requests. Received: {len(signatures)} signatures, "
-            f"{len(lengths)} lengths and {len(batch_sizes)} batch sizes, which make {requests}. Give fewer "
-            "`length_buckets` or `batch_sizes`."
-        )
+    prediction_log = prediction_log_class()
     path.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, specs in signatures.items():
             for length in lengths:
                 for rows in dict.fromkeys(rows_of(specs, size) for size in batch_sizes):
-                    log = prediction_log_class()()
+                    log = prediction_log()
                     request = log.predict_log.request
                     request.model_spec.signature_name = name
                     for key, value in inputs_of_length(specs, rows, length).items():

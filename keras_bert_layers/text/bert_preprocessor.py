@@ -117,7 +117,12 @@ class BertPreprocessor(TextPreprocessor):
             "special_tokens": special_tokens,
             "pair_format": pair_format,
         }
-        self.tokenizer = _check_tokenizer(vocabulary, options) or BertTokenizer(vocabulary, **options)
+        self.tokenizer: Tokenizer
+        if isinstance(vocabulary, Tokenizer):
+            _refuse_options_beside_tokenizer(vocabulary, options)
+            self.tokenizer = vocabulary
+        else:
+            self.tokenizer = BertTokenizer(vocabulary, **options)
         # For whatever is saved with this layer.
         self._resource = self.tokenizer.resource
         self.separators = PAIR_FORMATS[self.tokenizer.pair_format]
@@ -376,11 +381,8 @@ class BertPreprocessor(TextPreprocessor):
         return super().from_config(config)
 
 
-def _check_tokenizer(vocabulary: Any, options: dict[str, Any]) -> Tokenizer | None:
-    """Returns the tokenizer that was given in place of a vocabulary; options of word pieces may not come with it."""
-    if not isinstance(vocabulary, Tokenizer):
-        return None
-    defaults, own = inspect.signature(BertPreprocessor.__init__).parameters, vocabulary.get_config()
+def _refuse_options_beside_tokenizer(tokenizer: Tokenizer, options: dict[str, Any]) -> None:
+    defaults, own = inspect.signature(BertPreprocessor.__init__).parameters, tokenizer.get_config()
     given = {
         name: value
         for name, value in options.items()
@@ -391,7 +393,6 @@ def _check_tokenizer(vocabulary: Any, options: dict[str, Any]) -> Tokenizer | No
             "Expected a tokenizer without options beside it, since it has its own. Received: "
             f"{', '.join(f'{name}={value!r}' for name, value in given.items())}. Give them to the tokenizer."
         )
-    return vocabulary
 
 
 def _check_rounding(

@@ -142,7 +142,7 @@ class BertTokenizer(Tokenizer):
                 unknown_token=special_tokens["unk_token"],
                 no_pretokenization=True,
             )
-            self._text_pieces = None
+            self._text_pieces: Any = None
             if self._splits_at_spaces_only(characters):
                 self._text_pieces = tf_text.FastWordpieceTokenizer(
                     words,
@@ -462,7 +462,7 @@ def _check_flag(name: str, value: Any, optional: bool = False) -> Any:
     return value
 
 
-def _warn_of_reordered_marks(vocabulary: list[str]) -> None:
+def _warn_of_reordered_marks(vocabulary: Sequence[str]) -> None:
     characters = set().union(*vocabulary)
     marks = {mark: order for mark, order in reordered_marks().items() if mark in characters}
     if len(set(marks.values())) > 1:

@@ -134,6 +134,11 @@ def bucket_by_length(
     )
 
 
+def default_lengths(sequence: int) -> list[int]:
+    """An eighth, a quarter, a half and the whole of a sequence, each rounded up to a multiple of 8."""
+    return sorted({min(sequence, -(-sequence // part // 8) * 8) for part in (8, 4, 2, 1)})
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
@@ -145,7 +150,7 @@ def _check_lengths(lengths: Sequence[int] | None, sequence: int | None, drop_rem
                 "bucket_by_length cannot choose `lengths` where the sequence length differs between batches. "
                 "Received: lengths=None, and a mask of shape [batch, None]. Give lengths, as (32, 64, 128, 256)."
             )
-        lengths = sorted({min(sequence, -(-sequence // part // 8) * 8) for part in (8, 4, 2, 1)})
+        lengths = default_lengths(sequence)
     limit = MAX_SHAPES if drop_remainder else MAX_SHAPES // 2
     is_ints = isinstance(lengths, Iterable) and all(map(_is_int, lengths := list(lengths)))
     if not is_ints or not 1 <= len(lengths) <= limit or lengths != sorted(set(lengths)) or lengths[0] < 1:

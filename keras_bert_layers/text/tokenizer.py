@@ -54,6 +54,10 @@ class Tokenizer:
         """
         raise NotImplementedError
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor, the vocabulary too."""
+        raise NotImplementedError
+
     @property
     def vocabulary_size(self) -> int:
         """The number of tokens; ids are below it."""

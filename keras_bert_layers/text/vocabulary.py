@@ -1,7 +1,7 @@
 """Vocabularies: their files, and what is one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from keras_bert_layers.checkpoints.json_file import read_text
 
@@ -55,7 +55,7 @@ def read_tokens(path: str | os.PathLike[str]) -> list[str]:
     return text.split("\n")
 
 
-def check_vocabulary(vocabulary: list[str], special_tokens: dict[str, str], where: str) -> None:
+def check_vocabulary(vocabulary: Sequence[str], special_tokens: dict[str, str], where: str) -> None:
     """Checks that a list of tokens is the vocabulary of a BERT.
 
     Args:

@@ -41,6 +41,8 @@ def model(preprocessor, encoder):
 
 @advice(
     'Put names into a list, as in ["embed"].',
+    'Give a functional model for any other, as in signatures={"probabilities": keras.Model(...)}.',
+    "Give the signature another name.",
     "Give them as in [1, 8, 32].",
     "Give fewer `length_buckets` or `batch_sizes`.",
 )
@@ -52,7 +54,13 @@ def test_lists(model, tmp_path):
         export(model, tmp_path / "1", batch_sizes=[32, 8])
     with refused():
         export(model, tmp_path / "1", batch_sizes=list(range(1, 1100)), warmup=True)
+    other = keras.Model(model.input, keras.layers.Softmax()(model.output))
+    with refused():
+        export(model, tmp_path / "1", signatures=["probabilities"])
+    with refused():
+        export(model, tmp_path / "1", signatures={"serving_default": other})
     assert "embed" in export(model, tmp_path / "1", signatures=["embed"], batch_sizes=[1, 8, 32])
+    assert "probabilities" in export(model, tmp_path / "2", signatures={"probabilities": other})
 
 
 @advice("Call it on keras.Input(...) tensors and make a functional model of the result.")
@@ -183,7 +191,7 @@ def test_an_export_elsewhere(model, tmp_path):
     assert not errors
 
 
-@advice("Install it with: pip install 'keras-bert-layers[serving]', or export with warmup=False.")
+@advice("Install them with: pip install 'keras-bert-layers[serving]'")
 def test_without_the_packages_of_the_server(model, monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.startswith("tensorflow_serving")] + ["tensorflow_serving"]:
         monkeypatch.setitem(sys.modules, name, None)
@@ -193,7 +201,7 @@ def test_without_the_packages_of_the_server(model, monkeypatch, tmp_path):
     assert "tensorflow-serving-api" in extras()["serving"]
 
 
-@advice('pip install "keras-bert-layers[serving]"', not_here="nothing is installed by a test")
+@advice("Install it with: pip install 'keras-bert-layers[serving]'.", not_here="nothing is installed by a test")
 def test_the_extra_of_the_client():
     assert all(package in extras()["serving"] for package in ("tensorflow-serving-api", "grpcio", "httpx"))
 

@@ -1,23 +1,20 @@
-"""Small exports with everything that `check` and the client look at."""
+"""A small export with everything that `check` and the client look at, and the tools to damage it."""
 
-import hashlib
 import json
 import pathlib
 from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_bert_layers as kbl
 
 SEQUENCE_LENGTH = 16
 ALLOWED_BATCH_SIZES = [1, 4]
-GOLDEN_TEXTS = ["a good film", "the plot was dull"]
 
 
 def make_export(directory: pathlib.Path, vocabulary: list[str], **options: Any) -> keras.Model:
-    """Exports a small model of two outputs, with card, warm-up and batching file.
+    """Exports a small model of two outputs.
 
     `options` are the preprocessor's.
     """
@@ -30,48 +27,8 @@ def make_export(directory: pathlib.Path, vocabulary: list[str], **options: Any) 
     pooled = kbl.SequencePooling("mean")(features["encoder_outputs"], mask=features["mask"])
     scores = keras.layers.Dense(3, name="scores")(pooled)
     model = keras.Model(text, {"embedding": pooled, "scores": scores})
-    kbl.export_saved_model(model, directory, check=False)
-    write_card(directory, model, vocabulary)
-    write_batching(directory, ALLOWED_BATCH_SIZES)
-    write_warmup(directory, [warmup_record({"text": tf.constant(["a"] * size)}) for size in ALLOWED_BATCH_SIZES])
+    kbl.export_saved_model(model, directory, batch_sizes=ALLOWED_BATCH_SIZES, check=False)
     return model
-
-
-def write_card(directory: pathlib.Path, model: keras.Model, vocabulary: list[str]) -> None:
-    saved_model = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
-    graph = saved_model.meta_graphs[0].graph_def
-    own = {function.signature.name for function in graph.library.function}
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    outputs = model(tf.constant(GOLDEN_TEXTS))
-    specs = {"embedding": {"dtype": "float32", "shape": [None, 16]}, "scores": {"dtype": "float32", "shape": [None, 3]}}
-    card = {
-        "format": 1,
-        "target": "cpu",
-        "dtype": "float32",
-        "vocabulary": {
-            "size": len(vocabulary),
-            "sha256": hashlib.sha256("\n".join(vocabulary).encode()).hexdigest(),
-        },
-        "sequence_length": SEQUENCE_LENGTH,
-        "allowed_batch_sizes": ALLOWED_BATCH_SIZES,
-        "signatures": {"serving_default": {"inputs": {"text": {"dtype": "string", "shape": [None]}}, "outputs": specs}},
-        "golden": {
-            "serving_default": {
-                "inputs": {"text": GOLDEN_TEXTS},
-                "outputs": {
-                    name: {
-                        "shape": list(value.shape),
-                        "values": value.numpy().reshape(-1)[::3].tolist(),
-                        "stride": 3,
-                        "tolerance": 1e-5,
-                    }
-                    for name, value in outputs.items()
-                },
-            }
-        },
-        "ops": sorted({node.op for node in nodes} - own),
-    }
-    (directory / "keras_bert_layers.json").write_text(json.dumps(card))
 
 
 def change_card(directory: pathlib.Path, **changes: Any) -> None:

@@ -24,9 +24,10 @@ pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory, vocabulary) -> pathlib.Path:
-    directory = tmp_path_factory.mktemp("sound") / "1"
-    make_export(directory, vocabulary)
+def another(tmp_path_factory, vocabulary) -> pathlib.Path:
+    """An export of the same model with other weights and another vocabulary of the same size."""
+    directory = tmp_path_factory.mktemp("another") / "1"
+    make_export(directory, [*vocabulary[:-2], vocabulary[-1], vocabulary[-2]])
     return directory
 
 
@@ -158,11 +159,10 @@ class TestWeights:
         (error,) = errors(directory)
         assert "1 weights (0.0 MB) are stored twice" in error
 
-    def test_keras_own_export(self, tmp_path, vocabulary):
+    def test_keras_own_export(self, tmp_path, sound_model):
         """Which stores each weight twice (keras issue 23553)."""
-        model = make_export(tmp_path / "1", vocabulary)
-        model.export(str(tmp_path / "2"), verbose=False)
-        (error,) = [error for error in errors(tmp_path / "2") if "stored twice" in error]
+        sound_model[0].export(str(tmp_path / "1"), verbose=False)
+        (error,) = [error for error in errors(tmp_path / "1") if "stored twice" in error]
         assert "and not with Keras's `model.export`" in error
 
     def test_equal_constants_may_be(self, tmp_path):
@@ -291,7 +291,7 @@ class TestWarmup:
         path = export / "assets.extra/tf_serving_warmup_requests"
         path.write_bytes(path.read_bytes()[:-3])
         (error,) = errors(export)
-        assert "no TFRecord of a PredictionLog" in error
+        assert "not a TFRecord of a PredictionLog" in error
 
     @pytest.mark.parametrize(("count", "found"), [(1000, False), (1001, True)])
     def test_too_many(self, count, found, export):
@@ -310,13 +310,14 @@ class TestCard:
             assert "is not the one that the export was made with" in error
             assert "every answer is wrong" in error
 
-    def test_the_vocabulary_of_another_export(self, export, tmp_path, vocabulary):
+    def test_the_card_of_another_export(self, sound, another, tmp_path, vocabulary):
         """The graph of one export under the card of another."""
-        changed = [*vocabulary[:-2], vocabulary[-1], vocabulary[-2]]
-        make_export(tmp_path / "2", changed)
-        shutil.copy(export / "keras_bert_layers.json", tmp_path / "2/keras_bert_layers.json")
-        (error,) = errors(tmp_path / "2")
-        assert f"The vocabulary in the graph ({len(vocabulary)} tokens)" in error
+        directory = shutil.copytree(another, tmp_path / "1")
+        shutil.copy(sound / "keras_bert_layers.json", directory / "keras_bert_layers.json")
+        found = errors(directory)
+        assert len(found) == 3
+        assert any(f"The vocabulary in the graph ({len(vocabulary)} tokens)" in error for error in found)
+        assert sum("It differs from what the export answered when it was made by" in error for error in found) == 2
 
     @pytest.mark.parametrize(
         ("tokens", "options"), [([], {"special_tokens_in_text": True}), (["no word", "##"], {}), (["é", "##中"], {})]
@@ -328,13 +329,6 @@ class TestCard:
         change_card(tmp_path / "1", vocabulary={"size": len(vocabulary) + len(tokens) + 1, "sha256": "0" * 64})
         (error,) = errors(tmp_path / "1")
         assert f"The vocabulary in the graph ({len(vocabulary) + len(tokens)} tokens)" in error
-
-    def test_other_weights_do_not_reproduce_the_golden_example(self, sound, tmp_path, vocabulary):
-        make_export(tmp_path / "1", vocabulary)
-        shutil.copy(sound / "keras_bert_layers.json", tmp_path / "1/keras_bert_layers.json")
-        found = errors(tmp_path / "1")
-        assert len(found) == 2
-        assert all("It differs from what the export answered when it was made by" in error for error in found)
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -352,7 +346,7 @@ class TestCard:
     @pytest.mark.parametrize("content", ["{", "[1]"])
     def test_that_is_no_json(self, content, export):
         (export / "keras_bert_layers.json").write_text(content)
-        assert any("The card is no JSON" in error for error in errors(export))
+        assert any("The card is not " in error for error in errors(export))
 
 
 class TestCommandLine:

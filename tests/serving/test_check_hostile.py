@@ -24,19 +24,12 @@ from keras_bert_layers.cli import main
 from keras_bert_layers.serving import check
 from keras_bert_layers.serving.graph_vocabulary import graph_vocabulary
 
-from .export_factory import change_card, make_export, warmup_record, write_warmup
+from .export_factory import change_card, warmup_record, write_warmup
 
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
 NUMBERS = tf.TensorSpec([None, 2], tf.float32, "x")
 LAST_RESORT = "The check ended with"
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory, vocabulary) -> pathlib.Path:
-    directory = tmp_path_factory.mktemp("sound") / "1"
-    make_export(directory, vocabulary)
-    return directory
 
 
 @pytest.fixture
@@ -250,10 +243,10 @@ def write_card(content: str) -> Callable:
 
 
 DAMAGES: dict[str, tuple[Callable, str]] = {
-    "pipe": (write_pipe, "batching_params.pbtxt: It is no file, but a folder or something else that a server cannot"),
-    "folder batching": (make_folder("batching_params.pbtxt"), "batching_params.pbtxt: It is no file"),
-    "folder warm-up": (make_folder("assets.extra/tf_serving_warmup_requests"), "warmup_requests: It is no file"),
-    "folder card": (make_folder("keras_bert_layers.json"), "keras_bert_layers.json: It is no file"),
+    "pipe": (write_pipe, "batching_params.pbtxt: It is not a file but a folder or something else that a server cannot"),
+    "folder batching": (make_folder("batching_params.pbtxt"), "batching_params.pbtxt: It is not a file"),
+    "folder warm-up": (make_folder("assets.extra/tf_serving_warmup_requests"), "warmup_requests: It is not a file"),
+    "folder card": (make_folder("keras_bert_layers.json"), "keras_bert_layers.json: It is not a file"),
     "link loop": (lambda export: os.symlink("loop", export / "assets/loop"), "loop: It is a link that leads nowhere"),
     "weights cut off": (truncate_weights, "The weights cannot be read"),
     "no weights": (lambda export: shutil.rmtree(export / "variables"), "There is no such file in variables/"),
@@ -263,7 +256,7 @@ DAMAGES: dict[str, tuple[Callable, str]] = {
     ),
     "dtype of a signature": (
         on_graph(lambda graph: setattr(graph.signature_def["serving_default"].inputs["text"], "dtype", 9999)),
-        "signature serving_default, text: Its dtype has the number 9999, and no dtype has.",
+        "signature serving_default, text: Its dtype has the number 9999, which no dtype has.",
     ),
     "dtype of a constant": (
         on_graph(lambda graph: setattr(a_constant(graph).attr["value"].tensor, "dtype", 9999)),
@@ -282,7 +275,7 @@ DAMAGES: dict[str, tuple[Callable, str]] = {
     "2^62 columns": (claim(2**62), "Its input 'text' has not the 4611686018427387904 values"),
     "2^50 bytes": (
         lambda export: (export / "assets.extra/tf_serving_warmup_requests").write_bytes(struct.pack("<QQ", 2**50, 0)),
-        "record 1: It is broken: no TFRecord",
+        "record 1: It is broken: not a TFRecord",
     ),
     "deep card": (write_card("[" * 200_000), "The card is nested too deep"),
     "deep value": (write_card('{"format": ' + "[" * 900 + "]" * 900 + "}"), "nested too deep|Its format is"),
@@ -310,7 +303,7 @@ class TestDamages:
     def test_a_version_that_is_no_number(self, export):
         for name, number in (("v0.1", 1), ("-1", 1), ("1.0", 1), ("0012", 0), ("20260101120000", 0)):
             export = export.rename(export.parent / name)
-            found = [finding for finding in check(export, run=False) if "is no number" in finding.problem]
+            found = [finding for finding in check(export, run=False) if "is not a number" in finding.problem]
             assert len(found) == number
             assert all(finding.where == name for finding in found)
 

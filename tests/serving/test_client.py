@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import importlib
 import json
-import pathlib
 import resource
 import ssl
 import subprocess
@@ -32,7 +31,6 @@ from keras_bert_layers.serving import (
 )
 
 from ..fresh_process import PACKAGE_PARENT
-from .export_factory import make_export
 
 for package in ("tensorflow_serving", "httpx"):
     pytest.importorskip(package)
@@ -59,15 +57,8 @@ HOSTILE_BYTES = [b"\xff\xfe good", b"film\x00", b"", "é".encode()]
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory, vocabulary) -> pathlib.Path:
-    directory = tmp_path_factory.mktemp("export") / "1"
-    make_export(directory, vocabulary)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def running(directory) -> Iterator[FixtureServer]:
-    server = FixtureServer(directory)
+def running(sound) -> Iterator[FixtureServer]:
+    server = FixtureServer(sound)
     yield server
     server.stop()
 
@@ -268,9 +259,9 @@ class TestFailures:
             ask(f"{scheme}://localhost:1", TEXTS, retries=1)
 
 
-def test_a_server_that_dies_in_the_middle(directory):
+def test_a_server_that_dies_in_the_middle(sound):
     """And comes back: what was asked of the one is answered by the other. `test_no_server` is the case without."""
-    command = [sys.executable, "-m", "tests.serving.fixture_server", str(directory), "--delay", "30"]
+    command = [sys.executable, "-m", "tests.serving.fixture_server", str(sound), "--delay", "30"]
     process = subprocess.Popen(
         command, cwd=PACKAGE_PARENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -282,7 +273,7 @@ def test_a_server_that_dies_in_the_middle(directory):
             process.kill()
             process.wait()
             await asyncio.sleep(0.3)
-            return FixtureServer(directory, grpc_port=ports["grpc"], rest_port=ports["http"])
+            return FixtureServer(sound, grpc_port=ports["grpc"], rest_port=ports["http"])
 
         async def call() -> list[Any]:
             options: dict[str, Any] = {"retries": 20, "timeout": 25}
@@ -303,7 +294,7 @@ def test_a_server_that_dies_in_the_middle(directory):
         process.wait()
 
 
-def test_tls(directory, tmp_path):
+def test_tls(sound, tmp_path):
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
@@ -311,7 +302,7 @@ def test_tls(directory, tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
-    server = FixtureServer(directory, tls=(certificate.private_key_pem.bytes(), chain, context))
+    server = FixtureServer(sound, tls=(certificate.private_key_pem.bytes(), chain, context))
     try:
         for scheme in ("grpcs", "https"):
             with Client(address(scheme, server), root_certificates=tmp_path / "roots.pem") as client:
@@ -421,7 +412,7 @@ class TestArguments:
     def test_missing_packages_are_named(self, url, package, monkeypatch):
         monkeypatch.setattr(importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(ImportError, match=r'`pip install "keras-bert-layers\[serving\]"`'):
+        with pytest.raises(ImportError, match=r"pip install 'keras-bert-layers\[serving\]'"):
             Client(url)
 
 

@@ -17,8 +17,15 @@ OTHERS = ["why?", "", "it is not"]
 @pytest.fixture(scope="module")
 def config(vocabulary: list[str]) -> kbl.BertConfig:
     return kbl.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=64, num_hidden_layers=4, num_attention_heads=4, intermediate_size=128
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )
+
+
+@pytest.fixture(scope="module")
+def numbers_model() -> keras.Model:
+    """Without texts and without an encoder, for what concerns neither."""
+    numbers = keras.Input((2,), name="numbers")
+    return keras.Model(numbers, keras.layers.Dense(3, name="scores")(numbers))
 
 
 @pytest.fixture
@@ -47,12 +54,12 @@ def stored_bytes(directory: pathlib.Path) -> int:
 
 
 def test_a_list_of_layers_leaves_with_numbers(config, preprocessor, tmp_path, saved_model_runner: SavedModelRunner):
-    encoder = kbl.BertEncoder(config, layers=[0, 4, 2])
+    encoder = kbl.BertEncoder(config, layers=[0, 2, 1])
     model = text_model(preprocessor, encoder, "encoder_outputs")
     kbl.export_saved_model(model, tmp_path / "1", check=False)
     served = saved_model_runner.run(tmp_path / "1", {"text": TEXTS})
     assert set(served) == {"encoder_outputs_0", "encoder_outputs_1", "encoder_outputs_2"}
-    expected = encoder.hidden_states(preprocessor(TEXTS), layers=[0, 4, 2])
+    expected = encoder.hidden_states(preprocessor(TEXTS), layers=[0, 2, 1])
     for number, states in enumerate(expected):
         np.testing.assert_allclose(served[f"encoder_outputs_{number}"], states, atol=1e-5, rtol=0)
 
@@ -63,28 +70,28 @@ def test_all_outputs_of_an_encoder_leave_under_their_keys(config, preprocessor, 
     kbl.export_saved_model(keras.Model(text, encoder(preprocessor(text))), tmp_path / "1", check=False)
     _, outputs = signature(tmp_path / "1")
     assert {name: (tuple(spec.shape), spec.dtype.name) for name, spec in outputs.items()} == {
-        "encoder_outputs": ((None, 4, 16, 64), "float32"),
-        "sequence_output": ((None, 16, 64), "float32"),
-        "pooled_output": ((None, 64), "float32"),
+        "encoder_outputs": ((None, 2, 16, 16), "float32"),
+        "sequence_output": ((None, 16, 16), "float32"),
+        "pooled_output": ((None, 16), "float32"),
         "mask": ((None, 16), "bool"),
-        "attention_scores": ((None, 4, 4, 16, 16), "float32"),
+        "attention_scores": ((None, 2, 2, 16, 16), "float32"),
     }
 
 
 def test_single_tensors_keep_the_encoders_name_and_two_heads_keep_theirs(config, preprocessor, tmp_path):
-    encoder = kbl.BertEncoder(config)
-    kbl.export_saved_model(text_model(preprocessor, encoder, "pooled_output"), tmp_path / "1", check=False)
-    assert set(signature(tmp_path / "1")[1]) == {"pooled_output"}
-
     text = keras.Input(shape=(), dtype="string")
-    pooled = encoder(preprocessor(text))["pooled_output"]
+    pooled = kbl.BertEncoder(config)(preprocessor(text))["pooled_output"]
     heads = [keras.layers.Dense(2, name="topic")(pooled), keras.layers.Dense(1, name="tone")(pooled)]
-    kbl.export_saved_model(keras.Model(text, heads), tmp_path / "2", check=False)
-    assert set(signature(tmp_path / "2")[1]) == {"topic", "tone"}
-
     shared = keras.layers.Dense(2, name="head")
-    kbl.export_saved_model(keras.Model(text, [shared(pooled), shared(-pooled)]), tmp_path / "3", check=False)
-    assert set(signature(tmp_path / "3")[1]) == {"head_0", "head_1"}
+    signatures = {"heads": keras.Model(text, heads), "shared": keras.Model(text, [shared(pooled), shared(-pooled)])}
+    model = keras.Model(text, pooled)
+    kbl.export_saved_model(model, tmp_path / "1", signatures=signatures, warmup=False, check=False)
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures
+    assert {name: set(one.structured_outputs) for name, one in served.items()} == {
+        "serving_default": {"pooled_output"},
+        "heads": {"topic", "tone"},
+        "shared": {"head_0", "head_1"},
+    }
 
 
 def test_pairs_and_other_inputs(config, preprocessor, tmp_path, saved_model_runner: SavedModelRunner):
@@ -115,13 +122,27 @@ def test_a_model_on_ids_joins_its_preprocessor(names, config, preprocessor, tmp_
     values = [ids[key] for key in ("input_word_ids", "input_mask", "input_type_ids")]
     expected = model.predict(dict(zip(names, values, strict=False)), verbose=0)
 
-    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, inputs="pair", check=False)
-    served = saved_model_runner.run(tmp_path / "1", {"text_a": TEXTS, "text_b": OTHERS})
-    np.testing.assert_allclose(served["scores"], expected, atol=1e-5, rtol=0)
+    probabilities = keras.Model(model.inputs, keras.layers.Softmax(name="probabilities")(model.output))
+    options = {"signatures": {"probabilities": probabilities, "ids": "ids"}, "inputs": "pair", "check": False}
+    kbl.export_saved_model(model, tmp_path / "1", preprocessor=preprocessor, **options)
+    texts = {"text_a": TEXTS, "text_b": OTHERS}
+    made = dict(zip(("input_word_ids", "input_mask", "input_type_ids")[: len(names)], values, strict=False))
+    by_text, by_ids, softmax = saved_model_runner.run_requests(
+        tmp_path / "1", [("serving_default", texts), ("ids", made), ("probabilities", texts)]
+    )
+    np.testing.assert_allclose(by_text["scores"], expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(by_ids["scores"], expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(softmax["probabilities"], tf.nn.softmax(expected), atol=1e-5, rtol=0)
 
-    kbl.export_saved_model(model, tmp_path / "2", check=False)
-    served = saved_model_runner.run(tmp_path / "2", dict(zip(names, values, strict=False)))
-    np.testing.assert_allclose(served["scores"], expected, atol=1e-5, rtol=0)
+
+def test_a_model_on_ids_keeps_its_names(config, preprocessor, tmp_path, saved_model_runner: SavedModelRunner):
+    names = ("input_ids", "attention_mask")
+    model = ids_model(kbl.BertEncoder(config, combine="mean"), names)
+    ids = preprocessor(TEXTS)
+    inputs = {"input_ids": ids["input_word_ids"], "attention_mask": ids["input_mask"]}
+    kbl.export_saved_model(model, tmp_path / "1", check=False)
+    served = saved_model_runner.run(tmp_path / "1", inputs)
+    np.testing.assert_allclose(served["scores"], model.predict(inputs, verbose=0), atol=1e-5, rtol=0)
 
 
 def test_a_tagger_on_ids_joins_a_preprocessor_of_words(config, vocabulary, tmp_path, saved_model_runner):
@@ -162,9 +183,13 @@ def test_what_an_export_takes_does_not_hang_on_past_calls(config, preprocessor, 
             kbl.export_saved_model(model, tmp_path / "3", **options, warmup=False, check=False)
 
 
-def test_fewer_layers_are_fewer_bytes(config, preprocessor, tmp_path):
+def test_fewer_layers_are_fewer_bytes(tmp_path):
+    config = kbl.BertConfig(
+        vocab_size=90, hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128
+    )
     encoder = kbl.BertEncoder(config, layers=[1, 2], combine="mean", num_hidden_layers=2)
-    kbl.export_saved_model(text_model(preprocessor, encoder, "encoder_outputs"), tmp_path / "1", check=False)
+    model = ids_model(encoder, ("input_word_ids",))
+    kbl.export_saved_model(model, tmp_path / "1", warmup=False, check=False)
     embeddings = sum(weight.numpy().size for weight in encoder.embeddings.weights)
     layer = sum(weight.numpy().size for weight in encoder.transformer_layers[0].weights)
     assert len(encoder.transformer_layers) == 2
@@ -182,8 +207,8 @@ def test_half_precision_leaves_as_float32(policy, config, preprocessor, tmp_path
     assert np.linalg.norm(served - expected) <= 2e-2 * np.linalg.norm(expected)
 
 
-def test_an_existing_directory_is_kept_unless_overwrite(config, preprocessor, tmp_path):
-    model = text_model(preprocessor, kbl.BertEncoder(config), "pooled_output")
+def test_an_existing_directory_is_kept_unless_overwrite(numbers_model, tmp_path):
+    model = numbers_model
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "mine").write_text("keep")
     with pytest.raises(FileExistsError, match="does not exist yet. Received: directory=.*overwrite=True"):
@@ -201,8 +226,8 @@ def test_an_existing_directory_is_kept_unless_overwrite(config, preprocessor, tm
     assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
 
 
-def test_a_failed_export_leaves_the_old_version_and_nothing_else(config, preprocessor, tmp_path, monkeypatch):
-    model = text_model(preprocessor, kbl.BertEncoder(config), "pooled_output")
+def test_a_failed_export_leaves_the_old_version_and_nothing_else(numbers_model, tmp_path, monkeypatch):
+    model = numbers_model
     kbl.export_saved_model(model, tmp_path / "1", check=False)
     before = (tmp_path / "1" / "saved_model.pb").read_bytes()
     save = tf.saved_model.save
@@ -262,12 +287,10 @@ def test_a_long_document_from_text_to_windows(vocabulary, tmp_path, saved_model_
     np.testing.assert_allclose(served[1, :5], alone[0, :5], atol=1e-5, rtol=0)
 
 
-def test_what_a_server_would_refuse_is_not_written(config, preprocessor, tmp_path):
+def test_what_a_server_would_refuse_is_not_written(numbers_model, tmp_path):
     """The check runs by default, sees the export before it is moved, and names the way out."""
-    text = keras.Input(shape=(), dtype="string", name="text")
-    pooled = kbl.BertEncoder(config, combine="mean")(preprocessor(text))["pooled_output"]
     # The batch last: a server that batches requests would cut the answers wrongly.
-    model = keras.Model(text, keras.ops.transpose(pooled))
+    model = keras.Model(numbers_model.input, keras.ops.transpose(numbers_model.output))
     with pytest.raises(ValueError, match="would not take this export, and nothing was written.*check=False.*\n.*batch"):
         kbl.export_saved_model(model, tmp_path / "1")
     assert list(tmp_path.iterdir()) == []

@@ -13,12 +13,10 @@ import tensorflow as tf
 import keras_bert_layers as kbl
 from tests.native.saved_model_runner import SavedModelRunner
 
-ALL = ("serving_default", "embed", "tokens", "layers", "words", "ids", "tokenize")
-
 
 @pytest.fixture(scope="module", params=["cpu", "gpu"])
 def export(request, vocabulary, tmp_path_factory):
-    """Two signatures for XLA, which takes its time; all of them for the processor."""
+    """Two signatures for XLA, which takes its time; more, of each kind one, for the processor."""
     config = kbl.BertConfig(
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )
@@ -27,7 +25,7 @@ def export(request, vocabulary, tmp_path_factory):
     features = encoder(kbl.BertPreprocessor(vocabulary, sequence_length=16, lowercase=False)(tuple(texts)))
     model = keras.Model(texts, kbl.SequencePooling("mean", name="vector")(features["encoder_outputs"]))
     directory = tmp_path_factory.mktemp(request.param) / "1"
-    signatures = ALL if request.param == "cpu" else ("serving_default", "ids")
+    signatures = ("words", "ids", "tokenize") if request.param == "cpu" else ("ids",)
     kbl.export_saved_model(
         model, directory, signatures=signatures, target=request.param, batch_sizes=[1, 4], check=False
     )
@@ -123,12 +121,9 @@ def test_batching_parameters(export):
     assert re.search(r"^max_batch_size \{ value: 4 \}$", text, re.MULTILINE)
 
 
-def test_without_the_package_of_the_server(vocabulary, tmp_path, monkeypatch):
-    config = kbl.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    ids = keras.Input((8,), dtype="int32", name="input_word_ids")
-    model = keras.Model(ids, kbl.BertEncoder(config)({"input_word_ids": ids})["pooled_output"])
+def test_without_the_package_of_the_server(tmp_path, monkeypatch):
+    numbers = keras.Input((8,), name="numbers")
+    model = keras.Model(numbers, keras.layers.Dense(2)(numbers))
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis.prediction_log_pb2", None)
     with pytest.raises(ImportError, match=r"pip install 'keras-bert-layers\[serving\]', or export with warmup=False"):
         kbl.export_saved_model(model, tmp_path / "1", check=False)
@@ -149,6 +144,9 @@ def test_what_cannot_be_had(vocabulary, tmp_path):
     on_ids = keras.Model(word_ids, encoders[0]({"input_word_ids": word_ids})["pooled_output"])
     for model, options, message in [
         (one, {"signatures": ["vectors"]}, "`signatures` to be among serving_default, embed.*with 'vectors'"),
+        (one, {"signatures": {"ids": "vectors"}}, "`signatures` to be among serving_default, embed.*with 'vectors'"),
+        (one, {"signatures": {"scores": encoders[0]}}, r"`signatures\['scores'\]` to be a functional model"),
+        (one, {"signatures": {"serving_default": both}}, "leave serving_default to `model`.*another name"),
         (one, {"target": "tpu"}, "`target` to be cpu or gpu. Received: target='tpu'"),
         (one, {"batch_sizes": [8, 1]}, "`batch_sizes` to be positive ints in ascending order"),
         (one, {"length_buckets": [8, 16]}, '`length_buckets` is for target="gpu"'),
@@ -160,4 +158,7 @@ def test_what_cannot_be_had(vocabulary, tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             kbl.export_saved_model(model, tmp_path / "1", **options, check=False)
+    for signatures in ("embed", None, [1], {1: one}):
+        with pytest.raises(TypeError, match="`signatures` to be a list of names, or a dict of names and functional"):
+            kbl.export_saved_model(one, tmp_path / "1", signatures=signatures, check=False)
     assert list(tmp_path.iterdir()) == []

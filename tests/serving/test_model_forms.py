@@ -2,7 +2,8 @@
 
 import json
 import pathlib
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -57,60 +58,119 @@ def labelling_model(vocabulary: list[str]) -> keras.Model:
     )
 
 
-@pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_outputs_that_are_texts(target, vocabulary, tmp_path, saved_model_runner: SavedModelRunner):
+class Labelling(NamedTuple):
+    """A model whose outputs are strings too, models on its graph, and the export of all of them."""
+
+    model: keras.Model
+    others: dict[str, keras.Model]
+    directory: pathlib.Path
+
+
+@pytest.fixture(scope="module", params=["cpu", "gpu"])
+def labelling(request, vocabulary, tmp_path_factory) -> Labelling:
     model = labelling_model(vocabulary)
-    options = {"length_buckets": [12]} if target == "gpu" else {}
-    signatures = ["ids", "embed"]
+    answers = model.output
+    probabilities = keras.layers.Softmax(name="probabilities")(answers["scores"])
+    best = to_labels()(keras.ops.argmax(probabilities, axis=-1))
+    # Around the model, on an input of its own.
+    own_text = keras.Input((), dtype="string", name="own")
+    others = {
+        "probabilities": keras.Model(model.input, probabilities),
+        "best": keras.Model(model.input, {"label": best, "loud_text": answers["loud_text"]}),
+        "scaled": keras.Model(own_text, keras.layers.Rescaling(2.0, name="scaled")(model(own_text)["scores"])),
+        "halved": keras.Sequential(
+            [
+                keras.Input((), dtype="string"),
+                keras.Model(model.input, answers["scores"]),
+                keras.layers.Rescaling(0.5),
+            ]
+        ),
+    }
+    if request.param == "gpu":
+        # XLA takes its time.
+        others = {name: others[name] for name in ("probabilities", "best")}
+    directory = tmp_path_factory.mktemp(request.param) / "1"
+    options = {"length_buckets": [12]} if request.param == "gpu" else {}
     # XLA is asked for with a warning; the check runs the examples in a fresh process.
-    kbl.export_saved_model(
-        model,
-        tmp_path / "1",
-        signatures=signatures,
-        target=target,
-        batch_sizes=[1, 4],
-        **options,
-        check=target == "cpu",
-    )
-    expected = {name: np.asarray(value) for name, value in model(tf.constant(TEXTS)).items()}
+    options |= {"target": request.param, "check": request.param == "cpu"}
+    signatures = {"ids": "ids", "vectors": "embed", **others}
+    kbl.export_saved_model(model, directory, signatures=signatures, batch_sizes=[1, 4], **options)
+    return Labelling(model, others, directory)
+
+
+def test_outputs_that_are_texts(labelling, vocabulary, saved_model_runner: SavedModelRunner):
+    expected = {name: np.asarray(value) for name, value in labelling.model(tf.constant(TEXTS)).items()}
     assert len(set(expected["label"])) > 1
     ids = kbl.BertPreprocessor(vocabulary, sequence_length=12)(TEXTS)
     ids = {name: ids[name] for name in ("input_word_ids", "input_mask", "input_type_ids")}
     by_text, by_ids, vectors = saved_model_runner.run_requests(
-        tmp_path / "1", [("serving_default", {"text": TEXTS}), ("ids", ids), ("embed", {"text": TEXTS})]
+        labelling.directory, [("serving_default", {"text": TEXTS}), ("ids", ids), ("vectors", {"text": TEXTS})]
     )
     assert by_text.keys() == expected.keys()
     # Of ids nobody knows the text.
     assert by_ids.keys() == expected.keys() - {"loud_text"}
     assert vectors.keys() == {"embedding"}
     for answer in (by_text, by_ids):
-        for name, value in answer.items():
-            if value.dtype == object:
-                np.testing.assert_array_equal(value, expected[name])
-            else:
-                np.testing.assert_allclose(value, expected[name], atol=2e-5, rtol=0)
-    golden = json.loads((tmp_path / "1" / "keras_bert_layers.json").read_text())["golden"]["serving_default"]
+        assert_same(answer, {name: expected[name] for name in answer})
+    golden = json.loads((labelling.directory / "keras_bert_layers.json").read_text())["golden"]["serving_default"]
     assert set(golden["outputs"]["label"]["values"]) <= set(LABELS)
 
 
+def test_signatures_that_are_functional_models(labelling, saved_model_runner: SavedModelRunner):
+    requests = [(name, {"text": TEXTS}) for name in labelling.others]
+    answers = saved_model_runner.run_requests(labelling.directory, requests)
+    outputs = {
+        "probabilities": {"probabilities"},
+        "best": {"label", "loud_text"},
+        "scaled": {"scaled"},
+        "halved": {"rescaling"},
+    }
+    for (name, model), answer in zip(labelling.others.items(), answers, strict=True):
+        expected = model(tf.constant(TEXTS))
+        expected = expected if isinstance(expected, dict) else dict.fromkeys(answer, expected)
+        assert {re.sub(r"_\d+$", "", key) for key in answer} == outputs[name]
+        assert_same(answer, {key: np.asarray(value) for key, value in expected.items()})
+    card = json.loads((labelling.directory / "keras_bert_layers.json").read_text())
+    names = {"serving_default", "ids", "vectors", *labelling.others}
+    assert set(card["signatures"]) == set(card["golden"]) == names
+    assert card["golden"]["probabilities"]["outputs"]["probabilities"]["shape"] == [3, len(LABELS)]
+    assert set(card["golden"]["best"]["outputs"]["label"]["values"]) <= set(LABELS)
+    # All of them share the weights.
+    stored = dict(tf.train.list_variables(str(labelling.directory / "variables" / "variables")))
+    numbers = sum(np.prod(shape) for name, shape in stored.items() if "OBJECT_GRAPH" not in name)
+    assert 0 < numbers <= sum(np.prod(weight.shape) for weight in labelling.model.weights)
+
+
+def assert_same(answer: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert answer.keys() == expected.keys()
+    for name, value in answer.items():
+        if value.dtype == object:
+            np.testing.assert_array_equal(value, expected[name])
+        else:
+            np.testing.assert_allclose(value, expected[name], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("labelling", ["cpu"], indirect=True)
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_outputs_that_are_texts_come_to_a_client(scheme, vocabulary, tmp_path):
+def test_outputs_that_are_texts_come_to_a_client(scheme, labelling):
     for package in ("tensorflow_serving", "httpx"):
         pytest.importorskip(package)
     from .fixture_server import FixtureServer
 
-    model = labelling_model(vocabulary)
-    kbl.export_saved_model(model, tmp_path / "1", check=False, warmup=False)
-    server = FixtureServer(tmp_path / "1")
+    server = FixtureServer(labelling.directory)
     try:
         port = server.grpc_port if scheme == "grpc" else server.rest_port
         with Client(f"{scheme}://localhost:{port}") as client:
             answer = client.predict(TEXTS)
+        with Client(f"{scheme}://localhost:{port}", signature="best") as client:
+            best = client.predict(TEXTS)
     finally:
         server.stop()
-    expected = model(tf.constant(TEXTS))
+    expected = labelling.model(tf.constant(TEXTS))
     for name in ("label", "ranked", "loud label", "loud_text"):
         np.testing.assert_array_equal(answer[name], expected[name].numpy())
+    for name in ("label", "loud_text"):
+        np.testing.assert_array_equal(best[name], expected[name].numpy())
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])

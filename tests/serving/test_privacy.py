@@ -3,7 +3,7 @@
 import asyncio
 import io
 import logging
-import pathlib
+import shutil
 import traceback
 
 import pytest
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_bert_layers.serving import Client, ServingError, check
 
-from .export_factory import change_card, make_export, warmup_record, write_warmup
+from .export_factory import change_card, warmup_record, write_warmup
 
 for package in ("tensorflow_serving", "httpx"):
     pytest.importorskip(package)
@@ -19,13 +19,6 @@ for package in ("tensorflow_serving", "httpx"):
 from .fixture_server import FixtureServer  # noqa: E402
 
 MARKER = "Zxqv-the-users-own-words-Qvxz"
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory, vocabulary) -> pathlib.Path:
-    directory = tmp_path_factory.mktemp("export") / "1"
-    make_export(directory, vocabulary)
-    return directory
 
 
 @pytest.fixture
@@ -43,9 +36,9 @@ def log() -> io.StringIO:
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_client(scheme, directory, log, capfd):
+def test_client(scheme, sound, log, capfd):
     """The fixture repeats the text in its errors, as servers do."""
-    server = FixtureServer(directory)
+    server = FixtureServer(sound)
     port = server.grpc_port if scheme == "grpc" else server.rest_port
     said = []
 
@@ -77,9 +70,9 @@ def test_client(scheme, directory, log, capfd):
     assert not [text for text in [*said, log.getvalue(), captured.out, captured.err] if MARKER in text]
 
 
-def test_check(tmp_path, vocabulary, log, capfd):
+def test_check(tmp_path, sound, log, capfd):
     """Warm-up records may hold real texts; a broken one is named by its number."""
-    make_export(tmp_path / "1", vocabulary)
+    shutil.copytree(sound, tmp_path / "1")
     change_card(tmp_path / "1", golden={})
     found = []
     for record in (

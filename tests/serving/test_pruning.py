@@ -11,7 +11,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import keras_bert_layers as kbl
 
-SIZES = {"hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 128}
+SIZES = {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 192}
 
 
 def text_model(encoder: Any, vocabulary: list[str]) -> keras.Model:
@@ -42,31 +42,29 @@ def variable_names(directory: pathlib.Path) -> set[str]:
 def test_layers_above_the_highest_in_use(target, vocabulary, tmp_path):
     config = kbl.BertConfig(vocab_size=len(vocabulary), **SIZES)
     options = {"target": target, "warmup": False}
-    encoder = kbl.BertEncoder(config, layers=[2], combine="last")
+    encoder = kbl.BertEncoder(config, layers=[1], combine="last")
     kbl.export_saved_model(text_model(encoder, vocabulary), tmp_path / "1", **options, check=False)
-    two = kbl.BertEncoder(config, layers=[2], combine="last", num_hidden_layers=2)
-    kbl.export_saved_model(text_model(two, vocabulary), tmp_path / "2", **options, check=False)
-    whole = kbl.BertEncoder(config, layers=[6], combine="last")
-    kbl.export_saved_model(text_model(whole, vocabulary), tmp_path / "6", **options, check=False)
+    one = kbl.BertEncoder(config, layers=[1], combine="last", num_hidden_layers=1)
+    kbl.export_saved_model(text_model(one, vocabulary), tmp_path / "2", **options, check=False)
+    whole = kbl.BertEncoder(config, layers=[3], combine="last")
+    kbl.export_saved_model(text_model(whole, vocabulary), tmp_path / "3", **options, check=False)
 
     names = variable_names(tmp_path / "1")
-    assert any("layer_2" in name for name in names)
-    assert not [
-        name for name in names for part in ("layer_3", "layer_4", "layer_5", "layer_6", "pooler") if part in name
-    ]
-    parts = [encoder.embeddings, *encoder.transformer_layers[:2]]
+    assert any("layer_1" in name for name in names)
+    assert not [name for name in names for part in ("layer_2", "layer_3", "pooler") if part in name]
+    parts = [encoder.embeddings, encoder.transformer_layers[0]]
     expected = sum(4 * weight.numpy().size for part in parts for weight in part.weights)
     assert expected <= stored_bytes(tmp_path / "1") <= 1.03 * expected
-    assert matmuls(tmp_path / "1") == matmuls(tmp_path / "2") == matmuls(tmp_path / "6") / 3 > 0
+    assert matmuls(tmp_path / "1") == matmuls(tmp_path / "2") == matmuls(tmp_path / "3") / 3 > 0
 
 
 def test_the_union_of_what_the_signatures_need_is_stored_once(vocabulary, tmp_path):
     config = kbl.BertConfig(vocab_size=len(vocabulary), **SIZES)
-    encoder = kbl.BertEncoder(config, layers=[1, 3], combine="mean")
+    encoder = kbl.BertEncoder(config, layers=[1, 2], combine="mean")
     model = text_model(encoder, vocabulary)
     signatures = ("embed", "tokens", "layers", "words", "ids", "tokenize")
     kbl.export_saved_model(model, tmp_path / "1", signatures=signatures, warmup=False, check=False)
-    parts = [encoder.embeddings, *encoder.transformer_layers[:3]]
+    parts = [encoder.embeddings, *encoder.transformer_layers[:2]]
     expected = sum(4 * weight.numpy().size for part in parts for weight in part.weights)
     assert expected <= stored_bytes(tmp_path / "1") <= 1.03 * expected
     one = tmp_path / "2"
@@ -78,12 +76,12 @@ def test_the_union_of_what_the_signatures_need_is_stored_once(vocabulary, tmp_pa
 def test_a_wrapped_encoder_computes_what_is_needed(vocabulary, tmp_path):
     transformers = pytest.importorskip("transformers", reason="needs transformers < 4.55")
     tf_model = transformers.TFBertModel(transformers.BertConfig(vocab_size=len(vocabulary), **SIZES))
-    for layer in (2, 6):
+    for layer in (1, 3):
         model = text_model(kbl.HuggingFaceEncoder(tf_model, layers=[layer], combine="last"), vocabulary)
         kbl.export_saved_model(model, tmp_path / str(layer), warmup=False, check=False)
-    assert matmuls(tmp_path / "2") * 3 == matmuls(tmp_path / "6") > 0
+    assert matmuls(tmp_path / "1") * 3 == matmuls(tmp_path / "3") > 0
     texts = tf.constant(["a good film", "dull"])
-    served = tf.saved_model.load(str(tmp_path / "6")).signatures["serving_default"](text=texts)
+    served = tf.saved_model.load(str(tmp_path / "3")).signatures["serving_default"](text=texts)
     np.testing.assert_allclose(next(iter(served.values())), model(texts), atol=1e-5, rtol=0)
 
 

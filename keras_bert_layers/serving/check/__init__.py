@@ -52,8 +52,8 @@ def check(directory: str | os.PathLike[str], server: str = "2.20.0", run: bool =
     A graph is a program, and the golden example runs it, with your rights. Before that it is refused, as an error,
     where an operation of it may touch files outside the export, the network, other devices or Python: of TensorFlow's
     operations with a state or a side effect only those of variables, tables in memory, control flow, random numbers
-    and assertions pass. What an operation computes, and for how long, nobody can tell beforehand: `run=False` leaves
-    the golden example out, and whom you do not trust you run in a container.
+    and assertions pass. Nobody can tell beforehand what an operation computes, and for how long. `run=False` leaves the
+    golden example out; run exports of people whom you do not trust in a container.
 
     Args:
         directory: the SavedModel, the directory whose name is the version.
@@ -64,7 +64,7 @@ def check(directory: str | os.PathLike[str], server: str = "2.20.0", run: bool =
         The findings, errors first; none for an export that is sound. Each says what goes wrong and how to fix it.
 
     Raises:
-        TypeError: for a directory that is no path.
+        TypeError: for a directory that is not a path.
         ValueError: for a server whose operations are not known, and for a directory on another machine.
 
     Example:
@@ -95,7 +95,7 @@ def check_as(
             try:
                 part(export)
             except Exception as error:
-                # Nobody foresaw it; whoever checks an export still hears the rest.
+                # A check that fails must not hide what the others find.
                 export.refuse(
                     part.__name__,
                     f"The check ended with {type(error).__name__}: {error}.",

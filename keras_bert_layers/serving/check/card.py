@@ -1,4 +1,6 @@
-from keras_bert_layers.serving.check.export import CARD_FILE, Export
+from keras_bert_layers.serving.check.export import Export
+from keras_bert_layers.serving.export_files import CARD
+from keras_bert_layers.serving.saved_graph import operations
 
 
 def check_card(export: Export) -> None:
@@ -13,8 +15,7 @@ def check_card(export: Export) -> None:
         found = {name: (set(signature.inputs), set(signature.outputs)) for name, signature in export.signatures.items()}
         if written != found:
             export.error(
-                CARD_FILE, f"It describes the signatures {sorted(written)}, and the graph has {sorted(found)}.", fix
+                CARD, f"It describes the signatures {sorted(written)}, and the graph has {sorted(found)}.", fix
             )
-    operations = {node.op for _, node in export.places()} - export.function_names
-    if "ops" in export.card and set(export.card["ops"]) != operations:
-        export.error(CARD_FILE, "Its list of operations is not that of the graph.", fix)
+    if "ops" in export.card and set(export.card["ops"]) != operations(export.graph):
+        export.error(CARD, "Its list of operations is not that of the graph.", fix)

@@ -6,21 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorflow.core.framework import node_def_pb2, tensor_pb2
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.core.framework import graph_pb2, node_def_pb2, tensor_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from keras_bert_layers.serving.card_schema import read_card
 from keras_bert_layers.serving.check.tensor_fault import is_dtype, tensor_fault
+from keras_bert_layers.serving.export_files import BATCHING, CARD, SAVED_MODEL, VARIABLES, WARMUP
 from keras_bert_layers.serving.finding import Finding
+from keras_bert_layers.serving.saved_graph import nodes, read_saved_model
 
-CARD_FILE = "keras_bert_layers.json"
-BATCHING_FILE = "batching_params.pbtxt"
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-VARIABLES = "variables/variables"
 EXPORT_AGAIN = "Export the model again with `export_saved_model`."
 
-# Where a file is expected, and not a folder.
-_FILES = ("saved_model.pb", CARD_FILE, BATCHING_FILE, WARMUP_FILE, f"{VARIABLES}.index")
+# What must be files and not folders.
+_FILES = (SAVED_MODEL, CARD, BATCHING, WARMUP, f"{VARIABLES}.index")
 _MAX_TEXT = 600
 
 
@@ -86,7 +84,7 @@ class Export:
                 if not (os.path.isdir(path) and where not in _FILES) and not os.path.isfile(path):
                     self.error(
                         where,
-                        "It is no file, but a folder or something else that a server cannot read (a pipe, a device).",
+                        "It is not a file but a folder or something else that a server cannot read (a pipe, a device).",
                         "Remove it, or put the file there.",
                     )
                     return False
@@ -96,14 +94,14 @@ class Export:
         return True
 
     def _read_graph(self) -> bool:
-        path = self.directory / "saved_model.pb"
+        path = self.directory / SAVED_MODEL
         if not path.exists():
-            versions = sorted(path.parent.name for path in self.directory.glob("*/saved_model.pb"))
+            versions = sorted(path.parent.name for path in self.directory.glob(f"*/{SAVED_MODEL}"))
             fix = f"Check a directory in it: {', '.join(versions)}." if versions else EXPORT_AGAIN
             self.error(path.name, "There is no such file, and the server finds no version to load.", fix)
             return False
         try:
-            saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+            saved_model = read_saved_model(self.directory)
         except DecodeError:
             self.error(path.name, "The file is broken, and the server cannot load it.", EXPORT_AGAIN)
             return False
@@ -125,21 +123,21 @@ class Export:
             for name, tensor in (*signature.inputs.items(), *signature.outputs.items()):
                 where = f"signature {signature_name}, {name}"
                 if not is_dtype(tensor.dtype):
-                    yield where, f"Its dtype has the number {tensor.dtype}, and no dtype has."
+                    yield where, f"Its dtype has the number {tensor.dtype}, which no dtype has."
                 sizes = [dim.size for dim in tensor.tensor_shape.dim]
                 if min(sizes, default=0) < -1 or math.prod(map(abs, sizes)) >= 2**63:
                     yield where, f"Its shape is {shape_of(tensor)}."
         for where, constant in self.constants():
             if not is_dtype(constant.dtype):
-                yield where, f"The dtype of the constant has the number {constant.dtype}, and no dtype has."
+                yield where, f"The dtype of the constant has the number {constant.dtype}, which no dtype has."
             elif fault := tensor_fault(constant):
                 yield where, f"The constant has {fault}."
 
     def _read_card(self) -> None:
-        path = self.directory / CARD_FILE
+        path = self.directory / CARD
         if not path.exists():
             self.warning(
-                CARD_FILE,
+                CARD,
                 "There is no card: golden example, vocabulary and batch sizes were not checked.",
                 "Export with `keras_bert_layers.export_saved_model`, which writes one.",
             )
@@ -148,7 +146,7 @@ class Export:
             self.card = read_card(path)
         except ValueError as error:
             newer = str(error).startswith("Its format")
-            self.error(CARD_FILE, str(error), "Check it with the version that wrote it." if newer else EXPORT_AGAIN)
+            self.error(CARD, str(error), "Check it with the version that wrote it." if newer else EXPORT_AGAIN)
 
     @property
     def signatures(self) -> dict[str, meta_graph_pb2.SignatureDef]:
@@ -158,23 +156,16 @@ class Export:
         }
 
     @property
-    def function_names(self) -> set[str]:
-        return {function.signature.name for function in self.meta_graph.graph_def.library.function}
-
-    def places(self) -> Iterator[tuple[str, node_def_pb2.NodeDef]]:
-        """Every node with the function that it is in; "" for the graph itself."""
-        for node in self.meta_graph.graph_def.node:
-            yield "", node
-        for function in self.meta_graph.graph_def.library.function:
-            for node in function.node_def:
-                yield function.signature.name, node
+    def graph(self) -> graph_pb2.GraphDef:
+        return self.meta_graph.graph_def
 
     def nodes(self) -> Iterator[tuple[str, node_def_pb2.NodeDef]]:
-        """Every node with where it stands."""
-        for function, node in self.places():
+        """Every node, with where it stands in words."""
+        for function, node in nodes(self.graph):
             yield f"{node.name} in {function}" if function else node.name, node
 
     def constants(self) -> Iterator[tuple[str, tensor_pb2.TensorProto]]:
+        """Every constant, with where it stands in words."""
         for where, node in self.nodes():
             if node.op == "Const":
                 yield where, node.attr["value"].tensor
@@ -184,8 +175,8 @@ class Export:
             if node.op == "SentencepieceOp":
                 yield node.attr["model"].s
 
-    def rows(self, table: str) -> set[int]:
-        """The rows of the embedding tables of a name, as encoders call them: `"word"` or `"position"`."""
+    def embedding_rows(self, table: str) -> set[int]:
+        """How many rows the embedding tables of a kind have: `"word"` or `"position"`."""
         pattern = re.compile(rf"{table}_embeddings?\b(?!.*_scale)")
         variables = [
             node.variable for node in self.meta_graph.object_graph_def.nodes if node.WhichOneof("kind") == "variable"

@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from keras_bert_layers.serving.check.export import CARD_FILE, EXPORT_AGAIN, Export
+from keras_bert_layers.serving.check.export import EXPORT_AGAIN, Export
 from keras_bert_layers.serving.check.request_fault import request_fault
+from keras_bert_layers.serving.export_files import CARD, SAVED_MODEL
 from keras_bert_layers.serving.fresh_run import fresh_run
 
 
@@ -15,14 +16,14 @@ def check_golden(export: Export) -> None:
     golden = export.card.get("golden", {})
     if export.card and not golden:
         export.warning(
-            CARD_FILE,
+            CARD,
             "It has no golden example, and what the export answers was not checked.",
             EXPORT_AGAIN,
         )
     runs = []
     for name, example in golden.items():
         signature = export.signatures.get(name)
-        where = f"{CARD_FILE}, golden example of {name}"
+        where = f"{CARD}, golden example of {name}"
         try:
             inputs = {
                 key: tf.make_tensor_proto(value, tf.as_dtype(signature.inputs[key].dtype) if signature else None)
@@ -42,13 +43,13 @@ def check_golden(export: Export) -> None:
             results = fresh_run(export.directory, runs, work)
         except RuntimeError as error:
             export.error(
-                "saved_model.pb",
+                SAVED_MODEL,
                 f"It does not load in a process that has TensorFlow and tf.text alone: {error}.",
-                "Mend what this names, and export the model again.",
+                "Fix what this error names, and export the model again.",
             )
             return
     for (name, inputs), result in zip(runs, results, strict=True):
-        where = f"{CARD_FILE}, golden example of {name}"
+        where = f"{CARD}, golden example of {name}"
         if isinstance(result, str):
             export.error(
                 where,

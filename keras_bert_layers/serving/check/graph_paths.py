@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from keras_bert_layers.serving.saved_graph import node_name, nodes
+
 # A function's name, or "" for the graph itself; and a node's name.
 Place = tuple[str, str]
 
@@ -22,14 +24,14 @@ class GraphPaths:
         self._meta_graph = meta_graph
         self._objects = meta_graph.object_graph_def
         self._functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
-        self._nodes = {"": {node.name: node for node in meta_graph.graph_def.node}}
-        self._nodes |= {
-            name: {node.name: node for node in function.node_def} for name, function in self._functions.items()
-        }
-        self._assets = {_node_name(asset.tensor_info.name) for asset in meta_graph.asset_file_def}
+        # By function, "" for the graph itself, and by name.
+        self._nodes: dict[str, dict[str, node_def_pb2.NodeDef]] = {name: {} for name in ("", *self._functions)}
+        for scope, node in nodes(meta_graph.graph_def):
+            self._nodes[scope][node.name] = node
+        self._assets = {node_name(asset.tensor_info.name) for asset in meta_graph.asset_file_def}
         self._callers: dict[str, list[Place]] = {}
-        for scope, nodes in self._nodes.items():
-            for name, node in nodes.items():
+        for scope, inside in self._nodes.items():
+            for name, node in inside.items():
                 for called in self._called(node):
                     self._callers.setdefault(called, []).append((scope, name))
 
@@ -39,11 +41,11 @@ class GraphPaths:
         tensors = [tensor.name for signature in signatures for tensor in signature.outputs.values()]
         for collection in self._meta_graph.collection_def.values():
             tensors += collection.node_list.value
-        return self._reached(map(_node_name, tensors), self._objects.concrete_functions)
+        return self._reached(map(node_name, tensors), self._objects.concrete_functions)
 
     def reached_by_restoring(self) -> set[Place]:
         """What runs when the variables are read."""
-        return self._reached([_node_name(self._meta_graph.saver_def.restore_op_name)], [])
+        return self._reached([node_name(self._meta_graph.saver_def.restore_op_name)], [])
 
     def comes_from_assets(self, place: Place, number: int) -> bool:
         """Whether an input of a node, a file name, can be nothing but that of an asset of the SavedModel."""
@@ -55,7 +57,7 @@ class GraphPaths:
             if (scope, tensor) in seen:
                 continue
             seen.add((scope, tensor))
-            name = _node_name(tensor)
+            name = node_name(tensor)
             node = self._nodes[scope].get(name)
             arguments = [argument.name for argument in self._functions[scope].signature.input_arg] if scope else []
             if name in arguments:
@@ -65,7 +67,7 @@ class GraphPaths:
             elif node is not None and node.op == "Identity":
                 values = [(scope, node.input[0])]
             elif node is not None and node.op == "ReadVariableOp" and not scope:
-                values = self._assigned(_node_name(node.input[0]))
+                values = self._assigned(node_name(node.input[0]))
             else:
                 values = None
             if values is None:
@@ -92,7 +94,7 @@ class GraphPaths:
             reached.add(place)
             scope, name = place
             node = self._nodes[scope][name]
-            inputs = map(_node_name, node.input)
+            inputs = map(node_name, node.input)
             pending += [(scope, input) for input in inputs if input in self._nodes[scope]]
             pending += [(function, inner) for function in self._called(node) for inner in self._nodes[function]]
         return reached
@@ -119,13 +121,9 @@ class GraphPaths:
         """What the graph assigns to a variable that goes nowhere else."""
         values = []
         for node in self._nodes[""].values():
-            if variable in map(_node_name, node.input):
+            if variable in map(node_name, node.input):
                 if node.op == "AssignVariableOp":
                     values.append(("", node.input[1]))
                 elif node.op not in ("ReadVariableOp", "VarIsInitializedOp"):
                     return None
         return values or None
-
-
-def _node_name(tensor: str) -> str:
-    return tensor.removeprefix("^").split(":")[0]

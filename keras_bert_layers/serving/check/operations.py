@@ -3,12 +3,13 @@ from typing import Any
 
 from keras_bert_layers.serving.check.export import Export
 from keras_bert_layers.serving.check.tensor_fault import dtype_name, is_dtype
+from keras_bert_layers.serving.saved_graph import function_names
 from keras_bert_layers.serving.server_operations import server_operations
 
 
 def check_operations(export: Export) -> None:
     known = server_operations(export.server)
-    own = export.function_names
+    own = function_names(export.graph)
     missing: dict[str, list[str]] = {}
     wrong: dict[str, str] = {}
     for where, node in export.nodes():
@@ -24,7 +25,7 @@ def check_operations(export: Export) -> None:
             if name not in attributes:
                 wrong.setdefault(f"The server's operation {node.op} has no attribute {name!r}.", where)
             elif value.WhichOneof("value") == "type" and value.type and not is_dtype(value.type):
-                wrong.setdefault(f"The {name!r} of a {node.op} has the number {value.type}, and no dtype has.", where)
+                wrong.setdefault(f"The {name!r} of a {node.op} has the number {value.type}, which no dtype has.", where)
             elif not _is_allowed(value, attributes[name]):
                 wrong.setdefault(
                     f"The server's operation {node.op} takes no such {name!r}: it allows "

@@ -3,9 +3,7 @@ import math
 import tensorflow as tf
 
 from keras_bert_layers.serving.check.export import Export, shape_of
-
-# What gRPC is built with.
-MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+from keras_bert_layers.serving.server_limits import MAX_MESSAGE_BYTES
 
 
 def check_response_size(export: Export) -> None:
@@ -24,7 +22,7 @@ def check_response_size(export: Export) -> None:
                     shape[0] = max(shape[0] or 0, card.get("sequence_length") or 0)
             items = math.prod(dim or 1 for dim in shape)
             size += largest * items * max(tf.as_dtype(tensor.dtype).size, 1)
-        if size > MAX_RESPONSE_BYTES:
+        if size > MAX_MESSAGE_BYTES:
             export.warning(
                 f"signature {signature_name}",
                 f"A batch of {largest} answers with {size / 2**20:.1f} MB, and gRPC clients receive at most 4 MB: "

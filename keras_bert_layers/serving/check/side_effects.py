@@ -1,6 +1,7 @@
+from keras_bert_layers.keras_compatibility import is_stateful
 from keras_bert_layers.serving.check.export import Export
 from keras_bert_layers.serving.check.graph_paths import GraphPaths
-from keras_bert_layers.serving.registered_operations import is_stateful
+from keras_bert_layers.serving.saved_graph import function_names, nodes
 
 # Of the operations that TensorFlow calls stateful: what touches nothing but the memory of the graph itself.
 _ALLOWED = frozenset(
@@ -45,9 +46,9 @@ def check_side_effects(export: Export) -> None:
     """Refuses what reaches beyond the graph. Operations that this TensorFlow does not have it cannot run."""
     paths = GraphPaths(export.meta_graph)
     requested, restored = paths.reached_by_requests(), paths.reached_by_restoring()
-    own = export.function_names
+    own = function_names(export.graph)
     refused: dict[str, list[str]] = {}
-    for scope, node in export.places():
+    for scope, node in nodes(export.graph):
         place = (scope, node.name)
         if node.op in own:
             is_refused = is_stateful(node.op) is not None

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-# Of a tensor that holds fewer values than it has: the last is repeated. Ours repeat none.
+# A tensor may hold fewer values than its shape says, the last of which is repeated. Real exports repeat none.
 MAX_REPEATED_BYTES = 64 * 1024 * 1024
 _FIELDS = {
     "half_val": (tf.float16, tf.bfloat16),

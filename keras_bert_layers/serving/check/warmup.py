@@ -4,21 +4,21 @@ import struct
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from keras_bert_layers.serving.check.export import WARMUP_FILE, Export
+from keras_bert_layers.serving.check.export import Export
 from keras_bert_layers.serving.check.request_fault import request_fault
+from keras_bert_layers.serving.export_files import WARMUP
+from keras_bert_layers.serving.server_limits import MAX_WARMUP_RECORDS
 from keras_bert_layers.serving.serving_messages import serving_api
 
-# What the server is built with.
-MAX_RECORDS = 1000
 # The length of a TFRecord's content.
 _HEADER = struct.Struct("<Q")
 
 
 def check_warmup(export: Export) -> None:
-    path = export.directory / WARMUP_FILE
+    path = export.directory / WARMUP
     if not path.exists():
         export.warning(
-            WARMUP_FILE,
+            WARMUP,
             "There is none, and the first requests wait for what the server sets up at first use.",
             "Export with `export_saved_model(..., warmup=True)`, which writes one.",
         )
@@ -26,26 +26,26 @@ def check_warmup(export: Export) -> None:
     try:
         prediction_log = serving_api("apis.prediction_log_pb2").PredictionLog
     except ImportError as error:
-        export.warning(WARMUP_FILE, "The warm-up records were not checked.", str(error))
+        export.warning(WARMUP, "The warm-up records were not checked.", str(error))
         return
     stops = "The server runs each record before it takes the version, and refuses the version."
     fix = "Write the warm-up file again."
-    broken = f"It is broken: no TFRecord of a PredictionLog. {stops}"
+    broken = f"It is broken: not a TFRecord of a PredictionLog. {stops}"
     count, is_whole = _count(path)
     if not is_whole:
-        export.error(f"{WARMUP_FILE}, record {count + 1}", broken, fix)
+        export.error(f"{WARMUP}, record {count + 1}", broken, fix)
         return
-    if count > MAX_RECORDS:
+    if count > MAX_WARMUP_RECORDS:
         export.error(
-            WARMUP_FILE,
-            f"{count} records are more than the {MAX_RECORDS} that the server takes: it refuses the version.",
+            WARMUP,
+            f"{count} records are more than the {MAX_WARMUP_RECORDS} that the server takes: it refuses the version.",
             "Leave some out.",
         )
         return
     covered = set()
     records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     for number in range(1, count + 1):
-        where = f"{WARMUP_FILE}, record {number}"
+        where = f"{WARMUP}, record {number}"
         try:
             log = prediction_log.FromString(next(records))
         except (tf.errors.DataLossError, DecodeError):
@@ -62,7 +62,7 @@ def check_warmup(export: Export) -> None:
         covered.add(signature)
     if export.card and (cold := sorted(set(export.signatures) - covered)):
         export.warning(
-            WARMUP_FILE,
+            WARMUP,
             f"No record warms up {', '.join(cold)}, whose first requests wait.",
             fix,
         )

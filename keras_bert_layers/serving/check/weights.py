@@ -4,9 +4,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_layers.serving.check.export import EXPORT_AGAIN, VARIABLES, Export
+from keras_bert_layers.serving.check.export import EXPORT_AGAIN, Export
+from keras_bert_layers.serving.export_files import VARIABLES
 
-# Below it two weights may well be equal.
+# Smaller weights may be equal by chance.
 SMALLEST_WEIGHT = 16
 # Functions hold copies of small constants.
 SMALLEST_CONSTANT_BYTES = 65536

@@ -3,9 +3,7 @@ from keras_bert_layers.serving.check.export import Export
 
 def check_xla(export: Export) -> None:
     functions = [
-        function.signature.name
-        for function in export.meta_graph.graph_def.library.function
-        if function.attr["_XlaMustCompile"].b
+        function.signature.name for function in export.graph.library.function if function.attr["_XlaMustCompile"].b
     ]
     places = functions or [where for where, node in export.nodes() if node.attr["_XlaMustCompile"].b]
     if not places:
