@@ -8,6 +8,7 @@ from keras_bert_layers import analysis as analysis  # noqa: E402
 from keras_bert_layers import serving as serving  # noqa: E402
 from keras_bert_layers import tasks as tasks  # noqa: E402
 from keras_bert_layers.checkpoints.bert_config import BertConfig  # noqa: E402
+from keras_bert_layers.checkpoints.save_pretrained import save_pretrained  # noqa: E402
 from keras_bert_layers.encoders.bert_encoder import BertEncoder  # noqa: E402
 from keras_bert_layers.encoders.huggingface_encoder import HuggingFaceEncoder  # noqa: E402
 from keras_bert_layers.encoders.tfhub_encoder import TFHubEncoder  # noqa: E402
@@ -39,4 +40,5 @@ __all__ = [
     "align_labels",
     "bucket_by_length",
     "export_saved_model",
+    "save_pretrained",
 ]

@@ -35,6 +35,7 @@ PUBLIC_NAMES = {
     "align_labels",
     "bucket_by_length",
     "export_saved_model",
+    "save_pretrained",
 }
 LAYERS = [
     value

@@ -11,7 +11,7 @@ import tensorflow as tf
 import keras_bert_layers as kbl
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
-FREEZING, LORA, SEVERAL_LABELS, GOING_ON, SUBCLASSED = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FREEZING, LORA, SEVERAL_LABELS, GOING_ON, SUBCLASSED, OUT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TEXTS = tf.constant(["a good film", "the plot was dull", "bright and very good", "what a bad, bad book!"])
 
 
@@ -81,3 +81,15 @@ def test_what_is_saved_goes_on_with_what_was_frozen(names, freezing, trained, su
 
 def loaded_value(model: keras.Model, path: str) -> np.ndarray:
     return next(variable.numpy() for variable in model.variables if variable.path == path)
+
+
+def test_what_is_written_for_transformers_is_what_was_trained(names):
+    exec(LORA, names)
+    exec(SUBCLASSED, names)
+    names["model"] = names["Classifier"](names["preprocessor"], names["encoder"], 2)
+    for variable in names["encoder"].trainable_variables:
+        variable.assign_add(keras.random.normal(variable.shape, stddev=0.1))
+    trained = names["encoder"].hidden_states(names["preprocessor"](TEXTS))
+    exec(OUT, names)
+    preprocessor = kbl.BertPreprocessor.from_pretrained("tickets", sequence_length=16)
+    np.testing.assert_allclose(names["encoder"].hidden_states(preprocessor(TEXTS))[0], trained[0], rtol=0, atol=1e-5)

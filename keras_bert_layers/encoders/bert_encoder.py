@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_bert_layers.checkpoints.bert_config import BertConfig
@@ -24,7 +25,7 @@ from keras_bert_layers.encoders.layer_calls import layer_calls
 from keras_bert_layers.encoders.layer_collector import LayerCollector
 from keras_bert_layers.encoders.layer_normalization import LayerNormalization
 from keras_bert_layers.encoders.layerwise_encoder import EncoderStates, LayerwiseEncoder, check_flags
-from keras_bert_layers.encoders.lora import Embedding, freeze_all_but_lora, has_lora
+from keras_bert_layers.encoders.lora import Embedding, freeze_all_but_lora, has_lora, merged_weight
 from keras_bert_layers.encoders.relative_position_embeddings import RelativePositionEmbeddings
 from keras_bert_layers.encoders.token_layout import choose_layout
 from keras_bert_layers.encoders.transformer_block import TransformerBlock, dense, weight_initializer
@@ -261,16 +262,54 @@ class BertEncoder(LayerwiseEncoder):
         with variables_without_values():
             encoder = cls(dataclasses.replace(checkpoint.config, initializer_range=0.0), **arguments)
             encoder.config = checkpoint.config
-            pretrained = {
-                # A Keras Embedding calls its weight `embeddings`, below the layer's own name.
-                variable.path.removeprefix(f"{encoder.path}/").removesuffix("/embeddings"): variable
-                for layer in encoder.pretrained_layers
-                for variable in layer.weights
-            }
+            pretrained = encoder._pretrained_variables()
             checkpoint.check({name: tuple(variable.shape) for name, variable in pretrained.items()})
         for weight_name, variable in pretrained.items():
             variable.assign(checkpoint[weight_name])
         return encoder
+
+    def pretrained_weights(self) -> dict[str, np.ndarray]:
+        """Gives the weights of BERT by the names that they have in every checkpoint here.
+
+        Returns:
+            float32 arrays, kernels `[inputs, outputs]`, under names such as `layer_3/attention/query/kernel`. What LoRA
+            learned is added to the weights that it changes.
+
+        Raises:
+            ValueError: if the encoder is quantised.
+
+        Example:
+
+        >>> config = BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        ...                     intermediate_size=32)
+        >>> BertEncoder(config).pretrained_weights()["embeddings/word_embeddings"].shape
+        (100, 16)
+        """
+        inside = self._sublayers()
+        modes = {layer.dtype_policy.quantization_mode for layer in inside.values()} - {None}
+        if modes:
+            raise ValueError(
+                f"Expected an encoder whose weights are floating-point numbers. Received: {self.name!r}, quantised to "
+                f"{', '.join(sorted(modes))}. Write it before it is quantised; an export is "
+                'quantised by export_saved_model(..., quantize="int8"), which leaves the model as it is.'
+            )
+        weights = {
+            name: keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
+            for name, variable in self._pretrained_variables().items()
+            if "/lora_" not in name
+        }
+        for path, layer in inside.items():
+            if getattr(layer, "lora_enabled", False):
+                weights[path if path in weights else f"{path}/kernel"] = merged_weight(layer)
+        return weights
+
+    def _pretrained_variables(self) -> dict[str, keras.Variable]:
+        return {
+            # A Keras Embedding calls its weight `embeddings`, below the layer's own name.
+            variable.path.removeprefix(f"{self.path}/").removesuffix("/embeddings"): variable
+            for layer in self.pretrained_layers
+            for variable in layer.weights
+        }
 
     @property
     def pretrained_layers(self) -> list[keras.layers.Layer]:

@@ -100,6 +100,13 @@ class Embedding(_KeepsLora, keras.layers.Embedding):
         return tf.cast(tf.gather(ops.convert_to_tensor(self.embeddings), inputs), self.compute_dtype)
 
 
+def merged_weight(layer: Any) -> Any:
+    """The weight of a `Dense` or an `Embedding` here, with LoRA's change of it if there is one; float32, NumPy's."""
+    # Keras adds the product of the two matrices where it is asked for the weight.
+    weight = layer.embeddings if isinstance(layer, Embedding) else layer.kernel
+    return ops.convert_to_numpy(ops.cast(weight, "float32"))
+
+
 def has_lora(layer: keras.layers.Layer) -> bool:
     """Whether LoRA is on in a layer or in one inside it."""
     return getattr(layer, "lora_enabled", False) or any(has_lora(inner) for inner in sublayers(layer))

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_bert_layers.checkpoints.json_file import read_json_object
+from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.tasks.model_folder import MODULES_FILE, SETTINGS_FILE, ModelFolder
 from keras_bert_layers.tasks.module_list import ModuleEntry, read_module_list
@@ -76,7 +77,8 @@ def from_pretrained(
     chosen_prompt(prompts, prompt_name)
 
     transformer = TransformerModule(folder, modules.pop(0).path)
-    layers, combine = -1, "last"
+    layers: int | range = -1
+    combine: str | LayerCombination = "last"
     if modules and modules[0].kind == _LAYER_MIX:
         layers, combine = weighted_layers(transformer.config, folder.folder(modules.pop(0).path, WITH_WEIGHTS))
     preprocessor = transformer.preprocessor()

@@ -152,7 +152,7 @@ MODULES = {
 }
 
 
-def read_weights(folder: pathlib.Path, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
+def read_weights(folder: pathlib.Path, shapes: dict[str, tuple[Any, ...]]) -> list[np.ndarray]:
     """Reads the weights of a module.
 
     Args:

@@ -16,6 +16,7 @@ from keras_bert_layers.text.added_token import AddedToken
 from keras_bert_layers.text.added_token_marks import AddedTokenMarks
 from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER
 from keras_bert_layers.text.character_offsets import CharacterOffsets
+from keras_bert_layers.text.huggingface_files import word_piece_files
 from keras_bert_layers.text.normalizer import normalizer
 from keras_bert_layers.text.packing import check_pair_format
 from keras_bert_layers.text.string_tensor import string_tensor
@@ -334,6 +335,14 @@ class BertTokenizer(Tokenizer):
             left_out = {self._ids[token] for token in [*self.special_tokens.values(), *special]}
         with tf.name_scope("detokenize"):
             return self._decoder(ids, left_out)
+
+    def huggingface_files(self, settings: Mapping[str, Any]) -> dict[str, bytes]:
+        own = {
+            "do_lower_case": self.lowercase,
+            "strip_accents": self.strip_accents,
+            "tokenize_chinese_chars": self.tokenize_chinese_chars,
+        }
+        return word_piece_files(self, self._words, self.added_tokens, {**settings, **own})
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, the vocabulary as a list of tokens.

@@ -197,6 +197,36 @@ def _with_the_ids_of(family: _Family, model: SentencePieceModel, path: pathlib.P
     return shifted
 
 
+def original_model(
+    model: SentencePieceModel, is_albert: bool, pair_format: str
+) -> tuple[str, str, SentencePieceModel] | None:
+    """Gives a model's pieces the places back that they have in SentencePiece's own file.
+
+    Args:
+        model: the model, whose pieces have the checkpoint's ids.
+        is_albert: whether texts are normalised as ALBERT does it.
+        pair_format: as in `SentencePieceTokenizer`.
+
+    Returns:
+        The class of transformers, the file's name, and the model in it; None where the ids are of no class.
+    """
+    for class_name, family in _FAMILIES.items():
+        first, last = len(family.before), len(model.pieces) - len(family.after)
+        is_family = (family.pair_format, family.is_albert) == (pair_format, is_albert)
+        if is_family and (*model.pieces[:first], *model.pieces[last:]) == (*family.before, *family.after):
+            skipped = family.skipped
+            original = SentencePieceModel(
+                ["<unk>", "<s>", "</s>"][:skipped] + model.pieces[first:last],
+                [0.0] * skipped + model.scores[first:last],
+                [UNKNOWN, CONTROL, CONTROL][:skipped] + model.kinds[first:last],
+                model.character_map,
+                model.add_space,
+                model.remove_spaces,
+            )
+            return class_name, SENTENCE_PIECE_MODELS[1 if is_albert else 0], original
+    return None
+
+
 class _Fast(NamedTuple):
     """What `tokenizer.json` says."""
 

@@ -16,6 +16,7 @@ from keras_bert_layers.text.added_token import AddedToken
 from keras_bert_layers.text.added_token_search import OTHER_PRIVATE_CHARACTER, AddedTokenSearch
 from keras_bert_layers.text.albert_normalization import albert_table, check_albert_normalization
 from keras_bert_layers.text.character_offsets import CharacterOffsets
+from keras_bert_layers.text.huggingface_files import sentence_piece_files
 from keras_bert_layers.text.normalizer import normalizer
 from keras_bert_layers.text.packing import check_pair_format
 from keras_bert_layers.text.sentence_piece_model import CONTROL, UNKNOWN, SentencePieceModel
@@ -237,6 +238,10 @@ class SentencePieceTokenizer(Tokenizer):
             words_so_far = tf.cumsum(tf.cast(begins, tf.int32))
             words_before_text = tf.gather(tf.concat([[0], words_so_far], 0), ids.row_starts())
             return ids.with_values(words_so_far - tf.gather(words_before_text, row) - 1)
+
+    def huggingface_files(self, settings: Mapping[str, Any]) -> dict[str, bytes]:
+        model = SentencePieceModel.from_bytes(self._model, "the tokenizer's model")
+        return sentence_piece_files(self, model, self.albert_normalization, settings)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, the model in base 64.

@@ -43,6 +43,17 @@ class Tokenizer:
         """Numbers the words of each text, whose tokens share their number."""
         raise NotImplementedError
 
+    def huggingface_files(self, settings: Mapping[str, Any]) -> dict[str, bytes]:
+        """Writes the tokenizer down as Hugging Face's does.
+
+        Args:
+            settings: what `tokenizer_config.json` is to say beside what the tokenizer knows.
+
+        Returns:
+            The contents of the files, by name.
+        """
+        raise NotImplementedError
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor, the vocabulary too."""
         raise NotImplementedError

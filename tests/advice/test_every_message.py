@@ -6,6 +6,7 @@ from . import (  # noqa: F401
     test_encoders,
     test_files,
     test_formats,
+    test_save_pretrained,
     test_sentence_pieces,
     test_serving,
     test_tasks,

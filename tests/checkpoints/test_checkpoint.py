@@ -92,7 +92,8 @@ def test_a_source_of_another_type(source):
 def test_the_folder_imports_no_optional_package_and_no_other_part_of_this_one():
     # tensorflow only for SavedModels: safetensors and huggingface_hub are imported where they are used.
     allowed = {*sys.stdlib_module_names, "numpy", "tensorflow"}
-    ours = ("keras_bert_layers.checkpoints.", "keras_bert_layers.local_path")
+    foundation = ("atomic_directory", "keras_compatibility", "local_path")
+    ours = ("keras_bert_layers.checkpoints.", *(f"keras_bert_layers.{module}" for module in foundation))
     (folder,) = keras_bert_layers.checkpoints.__path__
     files = list(pathlib.Path(folder).rglob("*.py"))
     assert files

@@ -3,7 +3,7 @@
 from keras_bert_layers.checkpoints.architectures.architecture import Architecture
 
 ALBERT = Architecture(
-    model_types=("albert",),
+    model_types={"albert": "AlbertModel"},
     prefix="albert",
     # The number is that of the group, in which there is one layer.
     modules={

@@ -15,7 +15,7 @@ class Architecture:
     """How one family of models whose blocks are BERT's differs from BERT in its files.
 
     Args:
-        model_types: What its configurations have as `model_type`.
+        model_types: What its configurations have as `model_type`, and transformers' class of the encoder alone.
         prefix: What the encoder is called inside a model with a head, such as `"bert"`.
         modules: The name of each module with weights, as in transformers' PyTorch models, and ours; the names of its
             kernel and bias, scale and shift follow. `{}` is the layer's number, from 0 in theirs and from 1 in ours.
@@ -27,7 +27,7 @@ class Architecture:
         always_projects: Whether there is a dense layer behind the embeddings even where they are as wide as the layers.
     """
 
-    model_types: tuple[str, ...]
+    model_types: Mapping[str, str]
     prefix: str
     modules: Mapping[str, str]
     config_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -3,7 +3,7 @@
 from keras_bert_layers.checkpoints.architectures.architecture import Architecture
 
 BERT = Architecture(
-    model_types=("bert",),
+    model_types={"bert": "BertModel"},
     prefix="bert",
     modules={
         "embeddings.word_embeddings": "embeddings/word_embeddings",

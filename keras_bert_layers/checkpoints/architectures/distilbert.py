@@ -3,7 +3,7 @@
 from keras_bert_layers.checkpoints.architectures.architecture import Architecture
 
 DISTILBERT = Architecture(
-    model_types=("distilbert",),
+    model_types={"distilbert": "DistilBertModel"},
     prefix="distilbert",
     modules={
         "embeddings.word_embeddings": "embeddings/word_embeddings",

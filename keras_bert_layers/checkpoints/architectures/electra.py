@@ -4,7 +4,7 @@ from keras_bert_layers.checkpoints.architectures.architecture import Architectur
 from keras_bert_layers.checkpoints.architectures.bert import BERT
 
 ELECTRA = Architecture(
-    model_types=("electra",),
+    model_types={"electra": "ElectraModel"},
     prefix="electra",
     modules={
         **{theirs: ours for theirs, ours in BERT.modules.items() if ours != "pooler"},

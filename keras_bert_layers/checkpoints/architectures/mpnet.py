@@ -3,7 +3,7 @@
 from keras_bert_layers.checkpoints.architectures.architecture import Architecture
 
 MPNET = Architecture(
-    model_types=("mpnet",),
+    model_types={"mpnet": "MPNetModel"},
     prefix="mpnet",
     modules={
         "embeddings.word_embeddings": "embeddings/word_embeddings",

@@ -4,7 +4,7 @@ from keras_bert_layers.checkpoints.architectures.architecture import Architectur
 from keras_bert_layers.checkpoints.architectures.bert import BERT
 
 ROBERTA = Architecture(
-    model_types=("roberta", "xlm-roberta", "camembert"),
+    model_types={"roberta": "RobertaModel", "xlm-roberta": "XLMRobertaModel", "camembert": "CamembertModel"},
     prefix="roberta",
     modules=BERT.modules,
     defaults={"pad_token_id": 1},
