@@ -1,20 +1,20 @@
+import functools
 import logging
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from keras_bert_layers.checkpoints.json_file import read_json_object
 from keras_bert_layers.layers.layer_combination import LayerCombination
-from keras_bert_layers.layers.sequence_pooling import SequencePooling
 from keras_bert_layers.tasks.model_folder import MODULES_FILE, SETTINGS_FILE, ModelFolder
 from keras_bert_layers.tasks.module_list import ModuleEntry, read_module_list
 from keras_bert_layers.tasks.module_settings import unsupported
 from keras_bert_layers.tasks.prompt import Prompt, chosen_prompt
 from keras_bert_layers.tasks.prompt_mask import PromptMask
-from keras_bert_layers.tasks.sentence_modules import MODULES, WITH_WEIGHTS, Features, weighted_layers
+from keras_bert_layers.tasks.sentence_modules import MODULES, WITH_WEIGHTS, Features, mean, truncate, weighted_layers
 from keras_bert_layers.tasks.transformer_module import TransformerModule
 from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
 
@@ -31,6 +31,7 @@ def from_pretrained(
     *,
     prompts: Mapping[str, str] | None = None,
     prompt_name: str | None = None,
+    truncate_dim: int | None = None,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
@@ -49,6 +50,8 @@ def from_pretrained(
         prompts: prompts by name, such as `{"query": "query: "}`, beside those that the files hold and before them.
         prompt_name: the prompt that the model puts before each text; None is the files' default, if there is one.
             `kbl.tasks.with_prompt` gives the same model with another.
+        truncate_dim: keep the first so many dimensions, for models trained for it (Kusupati et al. 2022). Where
+            the last module is `Normalize`, they are normalised afterwards.
         revision, cache_dir, token, local_files_only: as in `BertEncoder.from_pretrained`.
         **arguments: other arguments of `BertEncoder`, such as `trainable=False` or `dtype=`; not `layers` and
             `combine`.
@@ -94,13 +97,14 @@ def from_pretrained(
         lengths = {name: _token_count(preprocessor, prompt) for name, prompt in prompts.items()}
         without_prompt = PromptMask(lengths, prompt_name, name="prompt_mask")(mask)
     features = Features({"token_embeddings": outputs["encoder_outputs"]}, mask, without_prompt)
-    if not modules:
-        features.tensors["sentence_embedding"] = SequencePooling("mean", name=_OUTPUT)(
-            features.tensors["token_embeddings"], mask=mask
-        )
-    for number, (kind, path) in enumerate(modules, 1):
-        add, files = MODULES[kind]
-        add(features, folder.folder(path, files), _OUTPUT if number == len(modules) else None)
+    steps: list[Callable[..., None]] = [
+        functools.partial(MODULES[kind].add, folder=folder.folder(path, MODULES[kind].files)) for kind, path in modules
+    ] or [mean]
+    if truncate_dim is not None:
+        last = modules[-1].kind if modules else ""
+        steps.insert(len(steps) - (last == "Normalize"), functools.partial(truncate, truncate_dim=truncate_dim))
+    for number, step in enumerate(steps, 1):
+        step(features, name=_OUTPUT if number == len(steps) else None)
     return keras.Model(text, features.tensors["sentence_embedding"], name="sentence_model")
 
 

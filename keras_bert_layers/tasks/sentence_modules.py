@@ -79,6 +79,25 @@ def pooling(features: Features, folder: pathlib.Path, name: str | None) -> None:
     features.tensors[_SENTENCE] = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate(name=name)(pooled)
 
 
+def mean(features: Features, name: str | None) -> None:
+    """The mean of the tokens, which is what an encoder without modules gets."""
+    features.tensors[_SENTENCE] = SequencePooling("mean", name=name)(
+        features.tensors["token_embeddings"], mask=features.mask
+    )
+
+
+def truncate(features: Features, truncate_dim: int, name: str | None) -> None:
+    """The first dimensions of the vector."""
+    vector = features.tensors[_SENTENCE]
+    size = vector.shape[-1]
+    if isinstance(truncate_dim, bool) or not isinstance(truncate_dim, int) or not 1 <= truncate_dim <= size:
+        raise ValueError(
+            f"Expected `truncate_dim` to be a whole number from 1 to {size}, the number of dimensions. "
+            f"Received: truncate_dim={truncate_dim!r}."
+        )
+    features.tensors[_SENTENCE] = keras.layers.Identity(name=name)(vector[:, :truncate_dim])
+
+
 def dense(features: Features, folder: pathlib.Path, name: str | None) -> None:
     """A dense layer, on the sentence's vector or on each token."""
     file = folder / _CONFIG

@@ -162,6 +162,22 @@ def prompted_model(prompted_directory):
     return kbl.tasks.from_pretrained(prompted_directory)
 
 
+@pytest.mark.parametrize("chain", [[MEAN, NORMALIZE], [MEAN], []], ids=["normalised", "not", "no modules"])
+def test_fewer_dimensions(chain, tiny_bert_directory, reference, tmp_path):
+    directory = tiny_bert_directory
+    if chain:
+        directory = write_sentence_model(tmp_path / "model", tiny_bert_directory, chain)
+    model = kbl.tasks.from_pretrained(directory, truncate_dim=5)
+    expected = vectors([MEAN], reference)[:, :5]
+    if NORMALIZE in chain:
+        expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
+    np.testing.assert_allclose(model(tf.constant(TEXTS)), expected, atol=1e-5)
+    assert model.layers[-1].name == "embedding"
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(tf.constant(TEXTS)), model(tf.constant(TEXTS)))
+
+
 class TestPrompts:
     def expected(self, reference, name):
         prompt = PROMPTS.get(name, "")
@@ -256,6 +272,11 @@ class TestRefused:
         kbl.tasks.from_pretrained(directory)
         with pytest.raises(ValueError, match=r"where one pooling is cls.*include_prompt=False"):
             kbl.tasks.from_pretrained(directory, prompts={"query": "what: "})
+
+    @pytest.mark.parametrize("truncate_dim", [0, HIDDEN + 1, 2.0, True])
+    def test_dimensions_that_there_are_not(self, truncate_dim, tiny_bert_directory):
+        with pytest.raises(ValueError, match=rf"from 1 to 32.*Received: truncate_dim={truncate_dim}\."):
+            kbl.tasks.from_pretrained(tiny_bert_directory, truncate_dim=truncate_dim)
 
     def test_no_weights(self, tiny_bert_directory, tmp_path):
         modules = [MEAN, dense(HIDDEN, 8)._replace(weights={})]
