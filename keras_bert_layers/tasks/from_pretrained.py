@@ -12,7 +12,7 @@ from keras_bert_layers.layers.layer_combination import LayerCombination
 from keras_bert_layers.tasks.model_folder import MODULES_FILE, SETTINGS_FILE, ModelFolder
 from keras_bert_layers.tasks.module_list import ModuleEntry, read_module_list
 from keras_bert_layers.tasks.module_settings import unsupported
-from keras_bert_layers.tasks.prompt import Prompt, chosen_prompt
+from keras_bert_layers.tasks.prompt import Prompt, checked_prompts, chosen_prompt
 from keras_bert_layers.tasks.prompt_mask import PromptMask
 from keras_bert_layers.tasks.sentence_modules import MODULES, WITH_WEIGHTS, Features, mean, truncate, weighted_layers
 from keras_bert_layers.tasks.transformer_module import TransformerModule
@@ -75,7 +75,7 @@ def from_pretrained(
     folder = ModelFolder(source, **download)
     modules = _modules(folder)
     default_name, stored_prompts = _prompts(folder.root / SETTINGS_FILE)
-    prompts = {**stored_prompts, **(prompts or {})}
+    prompts = {**stored_prompts, **checked_prompts(prompts or {})}
     prompt_name = default_name if prompt_name is None else prompt_name
     chosen_prompt(prompts, prompt_name)
 
@@ -128,7 +128,7 @@ def _refuse_head(directory: pathlib.Path) -> None:
     """A model that was trained to do something else gives no sentence vectors that anybody meant."""
     file = directory / "config.json"
     names = read_json_object(file).get("architectures") if os.path.lexists(file) else None
-    heads = [name for name in names or () if "For" in str(name)]
+    heads = [name for name in (names if isinstance(names, list) else ()) if "For" in str(name)]
     if heads:
         raise ValueError(
             f"Expected a sentence model: a directory with {MODULES_FILE}, or an encoder without a head. Received: "
@@ -146,13 +146,11 @@ def _prompts(file: pathlib.Path) -> tuple[str | None, dict[str, str]]:
     if similarity not in (None, *_SIMILARITIES):
         raise unsupported(file, "similarity_fn_name", similarity, f"a similarity among {', '.join(_SIMILARITIES)}")
     logger.info("The vectors of %s are compared by: %s.", file.parent, similarity or _SIMILARITIES[0])
-    prompts, name = settings.get("prompts") or {}, settings.get("default_prompt_name")
-    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
-        raise ValueError(
-            f"Expected {file} to have prompts as texts by name. Received: prompts={str(prompts)[:200]}. "
-            "Copy or download the file again."
-        )
-    return name, prompts
+    try:
+        prompts = checked_prompts(settings.get("prompts") or {})
+    except TypeError:
+        raise unsupported(file, "prompts", settings["prompts"], "prompts as texts by name") from None
+    return settings.get("default_prompt_name"), prompts
 
 
 def _token_count(preprocessor: BertPreprocessor, prompt: str) -> int:

@@ -36,7 +36,7 @@ class Prompt(keras.layers.Layer):
         super().__init__(**kwargs)
         # String operations have no XLA kernels.
         self.supports_jit = False
-        self.prompts = dict(prompts)
+        self.prompts = checked_prompts(prompts)
         self.prompt_name = prompt_name
         self.prompt = chosen_prompt(self.prompts, prompt_name)
 
@@ -53,6 +53,28 @@ class Prompt(keras.layers.Layer):
         return {**super().get_config(), "prompts": self.prompts, "prompt_name": self.prompt_name}
 
 
+def checked_prompts(prompts: Any, where: str = "`prompts`") -> dict[str, str]:
+    """Returns a dict of prompts by name.
+
+    Args:
+        prompts: the dict.
+        where: what the error calls it.
+
+    Raises:
+        TypeError: if it is something else.
+
+    Example:
+
+    >>> checked_prompts(["query: "])
+    Traceback (most recent call last):
+    TypeError: Expected `prompts` to be texts by name. Received: ['query: '].
+    """
+    is_dict = isinstance(prompts, Mapping)
+    if not is_dict or not all(isinstance(text, str) for text in (*prompts, *prompts.values())):
+        raise TypeError(f"Expected {where} to be texts by name. Received: {str(prompts)[:200]}.")
+    return dict(prompts)
+
+
 def chosen_prompt(prompts: Mapping[str, str], prompt_name: str | None) -> str:
     """Returns the prompt of a name, or no text for None.
 
@@ -66,7 +88,7 @@ def chosen_prompt(prompts: Mapping[str, str], prompt_name: str | None) -> str:
     """
     if prompt_name is None:
         return ""
-    if prompt_name not in prompts:
+    if not isinstance(prompt_name, str) or prompt_name not in prompts:
         raise ValueError(
             f"Expected `prompt_name` to be the name of one of the model's prompts, {list(prompts)}, or None. "
             f"Received: prompt_name={prompt_name!r}. Where the files of a model hold none, give those that its page "

@@ -53,9 +53,12 @@ class Features(NamedTuple):
     def read(self, file: pathlib.Path, settings: dict[str, Any]) -> tuple[KerasTensor, str]:
         """Returns what a module takes, and the name of what it makes."""
         name = settings.get("module_input_name") or _SENTENCE
-        if name not in self.tensors:
+        if not isinstance(name, str) or name not in self.tensors:
             raise unsupported(file, "module_input_name", name, f"one of {', '.join(self.tensors)} as its input")
-        return self.tensors[name], settings.get("module_output_name") or name
+        output_name = settings.get("module_output_name") or name
+        if output_name != name:
+            raise unsupported(file, "module_output_name", output_name, "its output in the place of its input")
+        return self.tensors[name], name
 
 
 def pooling(features: Features, folder: pathlib.Path, name: str | None) -> None:
@@ -154,9 +157,9 @@ def weighted_layers(config: BertConfig, folder: pathlib.Path) -> tuple[range, La
 
 
 class SentenceModule(NamedTuple):
-    """A module of sentence-transformers: what adds it, and which files it has."""
+    """A module of sentence-transformers: the function that adds it, of `features`, `folder` and `name`, and its files."""
 
-    add: Callable[[Features, pathlib.Path, str | None], None]
+    add: Callable[..., None]
     files: WantedFiles
 
 

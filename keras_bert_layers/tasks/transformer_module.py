@@ -72,9 +72,10 @@ class TransformerModule:
             if expected is not None and settings.get(key) not in (None, expected):
                 raise unsupported(self._settings_file, key, settings[key], f"{key}={expected!r}")
         for key in ("model_args", "model_kwargs"):
-            others = set(settings.get(key) or {}) - _HARMLESS_ARGUMENTS
-            if others:
-                raise unsupported(self._settings_file, key, settings[key], f"no arguments but {_HARMLESS_ARGUMENTS}")
+            value = settings.get(key) or {}
+            if not isinstance(value, dict) or not value.keys() <= _HARMLESS_ARGUMENTS:
+                expected = f"no arguments but {', '.join(sorted(_HARMLESS_ARGUMENTS))}"
+                raise unsupported(self._settings_file, key, value, expected)
         return settings
 
     def preprocessor(self) -> BertPreprocessor:

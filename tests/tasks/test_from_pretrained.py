@@ -257,6 +257,15 @@ class TestRefused:
             ([MEAN], {"sentence_bert_config": {"max_seq_length": "9"}}, r"Received: max_seq_length='9'"),
             ([MEAN], {"modules": [{"type": "custom.Module", "path": ""}]}, r"Received: type='custom.Module'"),
             ([MEAN], {"modules": [{"type": "sentence_transformers.models.Transformer", "path": "../x"}]}, r"'\.\./x'"),
+            ([MEAN], {"config_sentence_transformers": {"default_prompt_name": ["x"]}}, r"prompt_name=\['x'\]"),
+            ([MEAN], {"sentence_bert_config": {"model_kwargs": 5}}, r"Received: model_kwargs=5"),
+            ([MEAN], {"sentence_bert_config": {"max_seq_length": float("nan")}}, r"Received: max_seq_length=nan"),
+            ([MEAN], {"sentence_bert_config": {"modality_config": {"image": {}}}}, r"Received: modality_config="),
+            ([pooling(5)], {}, r"Received: pooling_mode=5"),
+            ([MEAN, dense(HIDDEN, 8, module_input_name=["x"])], {}, r"Received: module_input_name=\['x'\]"),
+            ([MEAN, dense(HIDDEN, 8, module_output_name="x")], {}, r"Received: module_output_name='x'"),
+            ([MEAN, dense(HIDDEN, 8, out_features="x")], {}, r"Received: \{'linear\.bias': \(8,\)"),
+            ([MEAN], {"modules": [5]}, r"each with a `type` and a `path`\. Received: 5"),
             ([MEAN], {"modules": {}}, r"hold a JSON list\. Received: a dict"),
         ],
     )  # fmt: skip
@@ -277,6 +286,19 @@ class TestRefused:
     def test_dimensions_that_there_are_not(self, truncate_dim, tiny_bert_directory):
         with pytest.raises(ValueError, match=rf"from 1 to 32.*Received: truncate_dim={truncate_dim}\."):
             kbl.tasks.from_pretrained(tiny_bert_directory, truncate_dim=truncate_dim)
+
+    @pytest.mark.parametrize("prompts", [["query: "], {"query": 5}, "query: "])
+    def test_prompts_that_are_no_dict(self, prompts, tiny_bert_directory):
+        with pytest.raises(TypeError, match=r"`prompts` to be texts by name\. Received: "):
+            kbl.tasks.from_pretrained(tiny_bert_directory, prompts=prompts)
+
+    @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 1.0], [np.nan, 1.0]])
+    def test_weights_of_layers_that_are_no_mean(self, weights, tiny_bert_directory, tmp_path):
+        settings = {"layer_start": 3, "num_hidden_layers": 4}
+        mix = Module("WeightedLayerPooling", settings, {"layer_weights": np.array(weights, "float32")})
+        directory = write_sentence_model(tmp_path / "model", tiny_bert_directory, [mix, MEAN])
+        with pytest.raises(ValueError, match=r"positive weights of the layers.*Received: layer_weights="):
+            kbl.tasks.from_pretrained(directory)
 
     def test_no_weights(self, tiny_bert_directory, tmp_path):
         modules = [MEAN, dense(HIDDEN, 8)._replace(weights={})]
