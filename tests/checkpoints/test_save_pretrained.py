@@ -138,6 +138,9 @@ def test_word_pieces(options, tmp_path):
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     slow = transformers.AutoTokenizer.from_pretrained(tmp_path, use_fast=False)
     assert theirs.is_fast
+    if not options:
+        own = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"))
+        assert theirs.backend_tokenizer.to_str() == own.backend_tokenizer.to_str()
     assert theirs.model_max_length == SIZES["max_position_embeddings"]
     assert len(theirs) == len(tokenizer.vocabulary)
     # Only the fast one of transformers finds added tokens as ours does.
