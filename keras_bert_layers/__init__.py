@@ -6,6 +6,7 @@ keras_compatibility.check_keras()
 
 from keras_bert_layers import analysis as analysis  # noqa: E402
 from keras_bert_layers import serving as serving  # noqa: E402
+from keras_bert_layers import tasks as tasks  # noqa: E402
 from keras_bert_layers.checkpoints.bert_config import BertConfig  # noqa: E402
 from keras_bert_layers.checkpoints.save_pretrained import save_pretrained  # noqa: E402
 from keras_bert_layers.encoders.bert_encoder import BertEncoder  # noqa: E402

@@ -31,7 +31,7 @@ ARROWS = {
     },
     "encoders": {"checkpoints", "layers"},
     "training": {"encoders", "layers"},
-    "tasks": {"encoders", "layers", "text"},
+    "tasks": {"checkpoints", "encoders", "layers", "text"},
     "serving": BELOW,
     "analysis": BELOW,
     "cli": BELOW | {"analysis", "serving"},

@@ -79,6 +79,34 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     ...     read_json_object(f"{directory}/config.json")
     {'hidden_size': 8}
     """
+    return _read_json(path, dict, "object")
+
+
+def read_json_list(path: str | os.PathLike[str]) -> list[Any]:
+    """Reads a JSON file of a checkpoint that holds a list.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The list. What its values are is for the caller to check.
+
+    Raises:
+        FileNotFoundError, PermissionError: If there is no such file, or this account may not read it.
+        ValueError: If `read_text` refuses it, it is not JSON, too deep, or holds something else than a list.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     _ = pathlib.Path(directory, "modules.json").write_text('[{"path": ""}]')
+    ...     read_json_list(f"{directory}/modules.json")
+    [{'path': ''}]
+    """
+    return _read_json(path, list, "list")
+
+
+def _read_json(path: str | os.PathLike[str], kind: type, name: str) -> Any:
     text = read_text(path)
     try:
         values = json.loads(text)
@@ -87,9 +115,9 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{os.fspath(path)} is expected to be a JSON file, and it could not be read as one ({error}). "
             "Copy or download it again."
         ) from error
-    if not isinstance(values, dict):
+    if not isinstance(values, kind):
         raise ValueError(
-            f"{os.fspath(path)} is expected to hold a JSON object. Received: a {type(values).__name__}. "
+            f"{os.fspath(path)} is expected to hold a JSON {name}. Received: a {type(values).__name__}. "
             "Copy or download it again."
         )
     return values

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_bert_layers.encoders.execution import fused_by_onednn, is_cpu_inference_graph
 
 
+@keras.saving.register_keras_serializable(package="keras_bert_layers")
 class LayerNormalization(keras.layers.LayerNormalization):
     r"""Keras's layer normalisation of `[tokens, hidden]` in the form that TensorFlow runs fastest on CPU.
 

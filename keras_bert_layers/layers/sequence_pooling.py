@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_bert_layers.keras_compatibility import check_saved_dtype, implicit_mask, refuse_legacy_tensors
 
-POOLING_MODES = ("cls", "mean", "max", "mean_sqrt_length", "attention")
+POOLING_MODES = ("cls", "mean", "max", "mean_sqrt_length", "weighted_mean", "last_token", "attention")
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
@@ -22,6 +22,8 @@ class SequencePooling(keras.layers.Layer):
     | `"mean"` | \(\frac1n \sum_t h_t\) (Reimers and Gurevych 2019) |
     | `"max"` | the largest value of each dimension |
     | `"mean_sqrt_length"` | \(\frac1{\sqrt n} \sum_t h_t\), as `pooling_mode_mean_sqrt_len_tokens` of sentence-transformers |
+    | `"weighted_mean"` | \(\sum_t p_t h_t / \sum_t p_t\) with the place \(p_t\) of the token in its row, from 1 (Muennighoff 2022) |
+    | `"last_token"` | the state of the last token |
     | `"attention"` | \(\sum_t \mathrm{softmax}_t(q \cdot h_t / \sqrt{d}) \, h_t\) with a learned query \(q\), at first zero, which is the mean |
 
     A sequence without any token gives zeros. It computes in float32 whatever the policy, and casts once at the end.
@@ -136,6 +138,14 @@ class SequencePooling(keras.layers.Layer):
         elif self.mode == "max":
             pooled = ops.max(ops.where(kept, states, -math.inf), axis=-2)
             pooled = ops.where(count > 0, pooled, 0.0)
+        elif self.mode in ("weighted_mean", "last_token"):
+            places = ops.cumsum(ops.ones_like(kept, "float32"), axis=-2)
+            weights = ops.where(kept, places, 0.0)
+            if self.mode == "last_token":
+                weights = ops.cast(weights == ops.max(weights, axis=-2, keepdims=True), "float32")
+            # Of a row without tokens the sum is 0.
+            total = ops.maximum(ops.sum(weights, axis=-2), 1.0)
+            pooled = ops.sum(weights * states, axis=-2) / total
         elif self.mode == "attention":
             scores = ops.matmul(states, ops.cast(self.query, "float32")) / math.sqrt(states.shape[-1])
             # TensorFlow's softmax, for that of Keras warns of a sequence of one token.

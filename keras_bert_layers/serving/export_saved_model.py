@@ -63,7 +63,7 @@ def export_saved_model(
 
     | name | takes | gives |
     |---|---|---|
-    | `embed` | texts | `embedding` `[batch, hidden]`: what the model's `SequencePooling` makes; without one, or with several, the mean of the token states |
+    | `embed` | texts | `embedding` `[batch, hidden]`: the model's output of that name; without one, what the model's `SequencePooling` makes; without it, or with several, the mean of the token states |
     | `tokens` | texts | `token_states` `[batch, sequence, hidden]`, `mask`, `offsets` (in characters, unless the preprocessor says bytes); of pairs `input_type_ids` too, of words `word_ids` |
     | `layers` | texts | `layers` `[batch, K, sequence, hidden]`, the encoder's selected layers, and `mask` |
     | `words` | texts | `word_states` `[batch, words, hidden]` and `word_mask`; of pairs both with `_a` and `_b` |

@@ -37,10 +37,11 @@ def embed(served: ServedModel) -> Signature:
     """Texts -> one vector for each."""
     _check_one_encoder(served, "embed")
     poolings = [step for step in served.dense_steps if isinstance(step.operation, SequencePooling)]
+    vector = served.outputs.get("embedding", poolings[0].outputs[0] if len(poolings) == 1 else None)
 
     def encode(**given: tf.Tensor) -> Tensors:
-        if len(poolings) == 1 and len(poolings[0].outputs[0].shape) == 2:
-            return served.run({"embedding": poolings[0].outputs[0]}, given)
+        if vector is not None and len(vector.shape) == 2:
+            return served.run({"embedding": vector}, given)
         states, mask = _token_states(served, given)
         return {"embedding": SequencePooling("mean")(states, mask=mask)}
 

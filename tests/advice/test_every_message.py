@@ -9,6 +9,7 @@ from . import (  # noqa: F401
     test_save_pretrained,
     test_sentence_pieces,
     test_serving,
+    test_tasks,
     test_text,
 )
 from .advice import ROWS

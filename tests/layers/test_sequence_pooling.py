@@ -35,6 +35,10 @@ def pool(states, mask, mode, query=None, normalize=False):
         pooled = tokens.max(axis=0)
     elif mode == "mean_sqrt_length":
         pooled = tokens.sum(axis=0) / np.sqrt(len(tokens))
+    elif mode == "weighted_mean":
+        pooled = np.average(tokens, axis=0, weights=1 + np.flatnonzero(mask))
+    elif mode == "last_token":
+        pooled = tokens[-1]
     else:
         scores = np.zeros(len(tokens)) if query is None else tokens @ query / np.sqrt(states.shape[-1])
         weights = np.exp(scores - scores.max())
@@ -319,7 +323,7 @@ class TestErrors:
         [
             (
                 {"mode": "sum"},
-                r"`mode` to be one of cls, mean, max, mean_sqrt_length, attention\. Received: mode='sum'",
+                r"one of cls, mean, max, mean_sqrt_length, weighted_mean, last_token, attention\. Received: mode='sum'",
             ),
             ({"mode": None}, r"`mode` to be one of.*Received: mode=None"),
             (
