@@ -38,5 +38,29 @@ def check(directory: str, server: str, run: bool) -> None:
     click.echo(f"no errors, {len(findings)} warnings")
 
 
+@main.command()
+@click.argument("source")
+@click.argument("directory", type=click.Path(file_okay=False))
+@click.option("--tokenizer/--no-tokenizer", default=True, show_default=True, help="Whether to write the tokenizer too.")
+@click.option("--overwrite", is_flag=True, help="Replace a directory that this command wrote.")
+def convert(source: str, directory: str, tokenizer: bool, overwrite: bool) -> None:
+    """Write the encoder of SOURCE to DIRECTORY in Hugging Face's format, with safetensors.
+
+    SOURCE is a directory with a checkpoint in any format that is read here, or the id of a Hugging Face repository.
+    What stands behind the encoder, such as a classifier, is left out.
+    """
+    from keras_bert_layers.checkpoints.save_pretrained import save_pretrained
+    from keras_bert_layers.encoders.bert_encoder import BertEncoder
+    from keras_bert_layers.text.bert_preprocessor import BertPreprocessor
+
+    try:
+        encoder = BertEncoder.from_pretrained(source)
+        # Of the preprocessor only its tokenizer is written, whatever its length.
+        preprocessor = BertPreprocessor.from_pretrained(source, long_documents=True) if tokenizer else None
+        save_pretrained(encoder, directory, preprocessor, overwrite)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
 if __name__ == "__main__":
     main()

@@ -46,8 +46,10 @@ def word_piece_files(
         *_special(tokenizer),
         *({"id": tokenizer.token_to_id(token["content"]), **token} for token in added_tokens),
     ]
-    ends = {name: [token, tokenizer.token_to_id(token)] for name, token in _ends(tokenizer).items()}
-    processor = {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": False}
+    processor = _template(tokenizer)
+    if is_roberta:
+        ends = {name: [token, tokenizer.token_to_id(token)] for name, token in _ends(tokenizer).items()}
+        processor = {"type": "RobertaProcessing", **ends, "trim_offsets": True, "add_prefix_space": False}
     tokenizer_json = {
         "added_tokens": added,
         "normalizer": {
@@ -58,7 +60,7 @@ def word_piece_files(
             "lowercase": settings["do_lower_case"],
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {**(processor if is_roberta else {"type": "BertProcessing"}), **ends},
+        "post_processor": processor,
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {
             "type": "WordPiece",

@@ -9,8 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import keras_bert_layers as kbl
+from keras_bert_layers.cli import main
 from keras_bert_layers.text.sentence_piece_model import CONTROL, UNKNOWN, UNUSED, SentencePieceModel
 
 from ..encoders.test_architectures import CASES
@@ -136,6 +138,9 @@ def test_word_pieces(options, tmp_path):
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     slow = transformers.AutoTokenizer.from_pretrained(tmp_path, use_fast=False)
     assert theirs.is_fast
+    if not options:
+        own = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"))
+        assert theirs.backend_tokenizer.to_str() == own.backend_tokenizer.to_str()
     assert theirs.model_max_length == SIZES["max_position_embeddings"]
     assert len(theirs) == len(tokenizer.vocabulary)
     # Only the fast one of transformers finds added tokens as ours does.
@@ -250,3 +255,23 @@ def test_what_the_format_cannot_say_is_refused(model_type, sizes, options, messa
     with pytest.raises(ValueError, match=re.escape(message)):
         kbl.save_pretrained(encoder, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_converts(data_directory, tmp_path):
+    source, out = data_directory / "checkpoints" / "google_tiny", tmp_path / "out"
+
+    def convert(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, ["convert", str(source), str(out), *options])
+        return result.exit_code, result.output
+
+    assert convert() == (0, "")
+    assert_read_back(kbl.BertEncoder.from_pretrained(source), out)
+    theirs = transformers.AutoTokenizer.from_pretrained(out)
+    text = "The café's 中文 reviewers, unbelievably!"
+    ids = kbl.BertTokenizer.from_pretrained(source).tokenize(text).to_list()[0]
+    assert theirs(text, add_special_tokens=False)["input_ids"] == ids
+    code, output = convert("--no-tokenizer")
+    assert code == 1
+    assert output.startswith("Error: Expected a directory that does not exist yet.")
+    assert convert("--no-tokenizer", "--overwrite") == (0, "")
+    assert not (out / "vocab.txt").exists()
