@@ -157,7 +157,7 @@ def weighted_layers(config: BertConfig, folder: pathlib.Path) -> tuple[range, La
 
 
 class SentenceModule(NamedTuple):
-    """A module of sentence-transformers: the function that adds it, of `features`, `folder` and `name`, and its files."""
+    """A module: the function that adds it, which takes `features`, `folder` and `name`, and which files it has."""
 
     add: Callable[..., None]
     files: WantedFiles
