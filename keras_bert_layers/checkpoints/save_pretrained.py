@@ -106,8 +106,10 @@ def _json(values: dict[str, Any]) -> bytes:
 
 def _layers(model: Any) -> Iterator[Any]:
     """A layer and all that is inside, each once."""
+    import keras
+
     seen: dict[int, Any] = {}
-    unseen = [model] if hasattr(model, "_layers") else []
+    unseen = [model] if isinstance(model, keras.layers.Layer) else []
     while unseen:
         layer = unseen.pop()
         if id(layer) not in seen:

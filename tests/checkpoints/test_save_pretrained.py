@@ -1,5 +1,6 @@
 """What is written is opened by transformers with equal outputs, and read back bit for bit."""
 
+import dataclasses
 import inspect
 import json
 import pathlib
@@ -275,3 +276,16 @@ def test_the_command_line_converts(data_directory, tmp_path):
     assert output.startswith("Error: Expected a directory that does not exist yet.")
     assert convert("--no-tokenizer", "--overwrite") == (0, "")
     assert not (out / "vocab.txt").exists()
+
+
+def test_distilberts_epsilon_is_written_into_transformers(tmp_path):
+    """It takes no notice of the key, and neither may a checkpoint's encoder."""
+    encoder = make_encoder("distilbert", {"layer_norm_eps": 1e-2}, pooler=False)
+    kbl.save_pretrained(encoder, tmp_path / "out")
+    theirs = transformers.TFDistilBertModel.from_pretrained(tmp_path / "out")
+    theirs.config.layer_norm_eps = 1e-2
+    again, ids = kbl.BertEncoder.from_pretrained(theirs), np.array([[5, 6, 7]])
+    np.testing.assert_allclose(again({"input_ids": ids})["sequence_output"], theirs(ids)[0], rtol=0, atol=1e-5)
+    other = kbl.BertEncoder(dataclasses.replace(encoder.config, layer_norm_eps=1e-2), pooler=False)
+    with pytest.raises(ValueError, match="layer_norm_eps=1e-12. Received: layer_norm_eps=0.01"):
+        kbl.save_pretrained(other, tmp_path / "other")

@@ -27,5 +27,6 @@ DISTILBERT = Architecture(
         "dropout": "hidden_dropout_prob",
         "attention_dropout": "attention_probs_dropout_prob",
     },
-    constants={"type_vocab_size": 0},
+    # Its implementations have the epsilon written in.
+    constants={"type_vocab_size": 0, "layer_norm_eps": 1e-12},
 )
