@@ -5,8 +5,6 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor
 
-from keras_bert_layers.keras_compatibility import called_on_placeholders
-
 
 @keras.saving.register_keras_serializable(package="keras_bert_layers")
 class Prompt(keras.layers.Layer):
@@ -41,8 +39,6 @@ class Prompt(keras.layers.Layer):
         self.prompt = chosen_prompt(self.prompts, prompt_name)
 
     def call(self, texts: Any) -> Any:
-        if called_on_placeholders():
-            texts = tf.strings.as_string(texts) if texts.dtype != tf.string else texts
         with tf.device("CPU:0"):
             return tf.strings.join([self.prompt, texts])
 
