@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from .checkpoints.tiny_checkpoints import pytorch_tensors, write_checkpoint
 from .native.saved_model_runner import saved_model_runner
+from .warm_start import WarmStart
 
 __all__ = ["data_directory", "minilm_directory", "saved_model_runner", "tiny_bert_directory", "vocabulary"]
 
@@ -81,6 +82,16 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             "or mark it with pytest.mark.thorough.",
             pytrace=False,
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _golden_examples_start_warm() -> Iterator[None]:
+    """What `check` runs in a fresh process starts without importing TensorFlow anew; the examples start it cold."""
+    warm_start = WarmStart()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_bert_layers.serving.fresh_run.subprocess", warm_start)
+        yield
+    warm_start.close()
 
 
 @pytest.fixture(scope="session")
