@@ -7,7 +7,8 @@ import keras
 import pytest
 
 import keras_bert_layers as kbl
-from keras_bert_layers.serving.signatures import ServedModel
+from keras_bert_layers.serving.served_model import ServedModel
+from keras_bert_layers.serving.signatures import SIGNATURES
 from keras_bert_layers.text import sentence_piece_model
 from keras_bert_layers.text.sentence_piece_tokenizer import SentencePieceTokenizer
 
@@ -74,7 +75,7 @@ def test_a_tokenizer_in_place_of_a_vocabulary(path, encoder):
         tokenizer = SentencePieceTokenizer(path, pair_format="roberta", albert_normalization={"lowercase": False})
         preprocessor = kbl.BertPreprocessor(tokenizer, sequence_length=8)
     pair = [keras.Input((), dtype="string", name=name) for name in ("first", "second")]
-    served = ServedModel(keras.Model(pair, encoder(preprocessor(tuple(pair)))["encoder_outputs"]), ["outputs"])
+    served = ServedModel(keras.Model(pair, encoder(preprocessor(tuple(pair)))["encoder_outputs"]))
     with refused():
-        served.signature("words")
-    assert served.signature("embed").name == "embed"
+        SIGNATURES["words"](served)
+    assert [spec.dtype for spec in SIGNATURES["embed"](served).inputs.values()] == ["string"] * 2
