@@ -24,6 +24,21 @@ __all__ = ["data_directory", "minilm_directory", "saved_model_runner", "tiny_ber
 # A fast test takes at most two on a quiet machine; a busy one takes twice as long for the same.
 FAST_TEST_SECONDS = 4.0
 
+# Their tests run whole models, models of transformers or large vocabularies, and take a third of a second each or more.
+THOROUGH_FILES = {
+    "advice": "analysis checkpoints encoders serving text",
+    "analysis": "measures probe_layers vectors",
+    "checkpoints": "save_pretrained",
+    "encoders": (
+        "architectures bert_encoder bert_encoder_precision bert_encoder_saving huggingface_encoder lora models "
+        "optimized_graph recompute tfhub_encoder token_layout windowed_encoder"
+    ),
+    "serving": "files_beside_the_graph model_forms pruning",
+    "tasks": "from_pretrained",
+    "text": "added_tokens bert_preprocessor bert_tokenizer saved_configurations text_page tfhub_preprocessor",
+    "tests": "training training_page troubleshooting",
+}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     message = "leave out tests that compile with XLA, write a SavedModel, start a process or are marked `thorough`"
@@ -32,9 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("fast"):
-        thorough = [item for item in items if item.get_closest_marker("thorough")]
+        thorough = [item for item in items if item.get_closest_marker("thorough") or _is_thorough(item.path)]
         config.hook.pytest_deselected(items=thorough)
         items[:] = [item for item in items if item not in set(thorough)]
+
+
+def _is_thorough(file: pathlib.Path) -> bool:
+    return file.stem.removeprefix("test_") in THOROUGH_FILES.get(file.parent.name, "").split()
 
 
 def pytest_collection_finish() -> None:
